@@ -1,0 +1,117 @@
+package sessions
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// Errors that a caller decides on. Any other error means unknown: nothing may
+// be concluded from it.
+var (
+	// ErrNotFound: the record is not there, or its time has passed.
+	ErrNotFound = errors.New("not found")
+	// ErrDifferent: another transaction stands for this challenge, with other
+	// values.
+	ErrDifferent = errors.New("another transaction stands for this challenge")
+	// ErrLeaseLost: the lease that a change was made under is held no more.
+	ErrLeaseLost = errors.New("the lease is lost")
+	// ErrClosed: the store was closed.
+	ErrClosed = errors.New("the store is closed")
+)
+
+// Store keeps what the gateway remembers. It is safe for concurrent use. Times
+// come back in UTC, to the millisecond.
+type Store interface {
+	// AddTransaction keeps a transaction, unless one stands for its key: that one
+	// then meets the new one's browser and is returned with added false. It is
+	// ErrDifferent where the standing one asks for something else. When more than
+	// the store's bound wait, the oldest are dropped, first those of the address
+	// that holds most.
+	AddTransaction(ctx context.Context, t Transaction) (standing Transaction, added bool, err error)
+	// Transaction is the transaction of a key. ErrNotFound: unknown, or past its
+	// time.
+	Transaction(ctx context.Context, key TransactionKey) (Transaction, error)
+	// DropTransaction forgets a transaction; an unknown one is no error.
+	DropTransaction(ctx context.Context, key TransactionKey) error
+	// TieRequestURI lets a pushed request be found by its request_uri until a
+	// moment (RFC 9126).
+	TieRequestURI(ctx context.Context, uri RequestURIHash, key TransactionKey, until time.Time) error
+	// RequestURI is the key that a request_uri was tied to.
+	RequestURI(ctx context.Context, uri RequestURIHash) (TransactionKey, error)
+
+	// AddCode keeps what was seen of a code. A code that is known keeps its first
+	// browser; it never becomes one that was not exchanged.
+	AddCode(ctx context.Context, c Code) error
+	// Code is what is known of a code.
+	Code(ctx context.Context, hash CodeHash) (Code, error)
+
+	// Create keeps a new session with its first grant, durable on return, and marks
+	// the grant's code as exchanged until codeUntil (no code: a zero hash).
+	Create(ctx context.Context, s Session, g Grant, codeUntil time.Time) error
+	// Session is one session, an ended one with its End.
+	Session(ctx context.Context, id ID) (Session, error)
+	// Grant is one session with one of its grants, read at one moment. ErrNotFound
+	// where the session is unknown; where the session is there and the grant is
+	// not, the session comes back with ErrNotFound.
+	Grant(ctx context.Context, id ID, grant GrantID) (Session, Grant, error)
+	// Grants are all grants of a session, oldest first.
+	Grants(ctx context.Context, id ID) ([]Grant, error)
+	// Find is every session of a browser, an upstream session or a subject that the
+	// store still has, ended ones too, the newest first. One of the fields is set.
+	Find(ctx context.Context, by Finder) ([]Session, error)
+	// Update changes one session and its grants, atomically, durable on return. f
+	// may run again and must have no other effect; its error is returned and
+	// nothing is changed. Under a lease (nil: none) it is ErrLeaseLost where that
+	// is held no more.
+	Update(ctx context.Context, id ID, under Lease, f func(*Draft) error) error
+	// Lease waits until nobody else holds the key, or the context ends. A holder
+	// that dies loses it.
+	Lease(ctx context.Context, key string) (Lease, error)
+	// Watch signals after each change of a session, one pending signal at most,
+	// until stop is called. The reader reads the session again.
+	Watch(id ID) (changed <-chan struct{}, stop func())
+
+	// Sweep ends sessions whose limit has passed and removes records past their
+	// time, limit of them at most, in small steps that do not hold up others.
+	Sweep(ctx context.Context, now time.Time, limit int) (Swept, error)
+	// Ready says whether the store can be read and written now.
+	Ready(ctx context.Context) error
+	// Stats counts, without a scan.
+	Stats() Stats
+	// Close writes what is still in memory and lets the store go. Twice is fine.
+	Close() error
+}
+
+// Finder names what sessions are found by; one field is set.
+type Finder struct {
+	Browser  BrowserID
+	Upstream UpstreamSession
+	Subject  string // as any client knows it
+}
+
+// Lease is the right to be the only one that works on something.
+type Lease interface {
+	// Lost is closed when the lease ended without Release.
+	Lost() <-chan struct{}
+	// Release gives it back. Twice is fine.
+	Release()
+}
+
+// Swept is what a sweep did.
+type Swept struct {
+	// Ended are sessions that the sweep ended, with their reason.
+	Ended []Session
+	// Removed counts records that are gone for good.
+	Removed int
+	// More says that the limit stopped it.
+	More bool
+}
+
+// Stats are the store's own figures.
+type Stats struct {
+	Active       int   // sessions without an end
+	Transactions int   // waiting
+	PushedOut    int   // transactions dropped for the bound since the start
+	Bytes        int64 // size of the embedded store's file, 0 elsewhere
+}
