@@ -2,7 +2,7 @@
 // label of one may take.
 //
 // A stranger must not be able to make a series. So a label's value comes from a
-// list written down here (labels.go); any other value is counted under "other".
+// list written down here (metrics.go); any other value is counted under "other".
 // Two kinds of names are not in the lists and come from the operator and from
 // the program itself: the ids of sealing keys, and the version of the build.
 //
@@ -11,7 +11,8 @@
 // scraped; a change there is a change that dashboards see.
 //
 // Methods do nothing on a nil *Metrics, so code under test needs neither a
-// registry nor a fake. All are safe for concurrent use, and none allocates.
+// registry nor a fake. All are safe for concurrent use. Those called for each
+// request look up no label and allocate nothing.
 //
 // What is counted when is decided by the callers. This package knows no request
 // and no session.

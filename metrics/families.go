@@ -30,14 +30,13 @@ func (f factory) counters(name, help, label string, values *list) counters {
 	return c
 }
 
-// table is a counter for each pair of two labels' values, the first label's
-// counters one after the other.
-func (f factory) table(name, help, label1 string, values1 []string, label2 string, values2 []string) []prometheus.Counter {
+// table is a counter for each pair of two labels' values.
+func (f factory) table(name, help, label1 string, values1 []string, label2 string, values2 []string) [][]prometheus.Counter {
 	vec := f.NewCounterVec(prometheus.CounterOpts{Namespace: namespace, Name: name, Help: help}, []string{label1, label2})
-	var t []prometheus.Counter
-	for _, v1 := range values1 {
+	t := make([][]prometheus.Counter, len(values1))
+	for i, v1 := range values1 {
 		for _, v2 := range values2 {
-			t = append(t, vec.WithLabelValues(v1, v2))
+			t[i] = append(t[i], vec.WithLabelValues(v1, v2))
 		}
 	}
 	return t

@@ -11,6 +11,67 @@ import (
 
 const namespace = "ort_gateway"
 
+// The values that labels may take. This is the whole table; New adds the
+// reasons of package dpop, which the Config brings.
+var (
+	// endpoints are those of the public and the admin listener.
+	endpoints = newList(
+		"authorization", "token", "revocation", "introspection", "par", "device",
+		"end_session", "userinfo", "jwks", "discovery", "session", "events",
+		"backchannel_logout", "revoke_own", "forward", "admin")
+
+	// upstreamEndpoints are those that requests to the upstream go to.
+	upstreamEndpoints = newList(
+		"authorization", "token", "revocation", "introspection", "par", "device",
+		"end_session", "userinfo", "jwks", "discovery", "forward")
+
+	// statusClasses are in the order of a status' first digit (Request).
+	statusClasses = newList("1xx", "2xx", "3xx", "4xx", "5xx")
+
+	// issueResults: what became of a code exchange that asked for an ORT.
+	issueResults = newList(
+		"ok",
+		// answered without an ORT
+		"none_not_allowed", "none_no_refresh_token", "none_login_too_old",
+		// refused
+		"refused_dpop", "refused_transaction", "refused_client", "refused_code_used", "refused_ended",
+		// not decided by the gateway
+		"upstream_refused", "upstream_unavailable", "store_unavailable", "bad_answer")
+
+	// exchangeResults: what became of an ORT exchange, in the order of its checks.
+	exchangeResults = newList(
+		"ok",
+		"invalid_token", "wrong_client", "dpop", "unauthenticated",
+		"unknown_session", "ended", "idle", "absolute",
+		"invalid_scope", "invalid_target",
+		"upstream_invalid_grant", "upstream_refused", "upstream_unavailable",
+		"busy", "store_unavailable", "bad_answer", "ended_meanwhile")
+
+	endReasons = newList(
+		"revoked", "logout", "backchannel_logout", "admin", "user_switch",
+		"idle", "absolute", "grants_ended")
+
+	storeOperations = newList(
+		"add_transaction", "transaction", "drop_transaction", "tie_request_uri", "request_uri",
+		"add_code", "code", "create", "update", "session", "grant", "grants", "find",
+		"lease", "watch", "sweep", "ready")
+
+	// storeResults are in the order of the constants below.
+	storeResults = []string{"ok", "not_found", "error"}
+
+	stores          = newList("bolt", "redis")
+	dpopAuthorities = newList("gateway", "upstream")
+)
+
+// Indices of storeResults, and that of "other" in statusClasses.
+const (
+	storeOK = iota
+	storeNotFound
+	storeError
+
+	classOther = 5
+)
+
 // Config says what the metrics cannot know by themselves. Its zero value works.
 type Config struct {
 	Version, Revision string // build_info
@@ -38,8 +99,8 @@ type Config struct {
 type Metrics struct {
 	issued, exchanges, dpopRefusals, sessionsEnded counters
 
-	requests  []prometheus.Counter // endpoint times class
-	storeOps  []prometheus.Counter // operation times result
+	requests  [][]prometheus.Counter // by endpoint and class
+	storeOps  [][]prometheus.Counter // by operation and result
 	pushedOut prometheus.Counter
 
 	exchangeDuration prometheus.Histogram
@@ -106,142 +167,3 @@ func New(reg prometheus.Registerer, cfg Config) *Metrics {
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
-
-// Issued counts a code exchange that asked for an ORT.
-func (m *Metrics) Issued(result string) {
-	if m != nil {
-		m.issued.inc(result)
-	}
-}
-
-// Exchanged counts an ORT exchange that took d from the request's arrival until
-// its answer was ready.
-func (m *Metrics) Exchanged(result string, d time.Duration) {
-	if m != nil {
-		m.exchanges.inc(result)
-		m.exchangeDuration.Observe(seconds(d))
-	}
-}
-
-// UpstreamRequest records that the upstream's answer headers, or the error in
-// their place, came after d.
-func (m *Metrics) UpstreamRequest(endpoint string, d time.Duration) {
-	if m != nil {
-		m.upstreamDuration.observe(endpoint, d)
-	}
-}
-
-// DPoPRefused counts a refused proof.
-func (m *Metrics) DPoPRefused(reason string) {
-	if m != nil {
-		m.dpopRefusals.inc(reason)
-	}
-}
-
-// ClockOffset records how far a client's clock is ahead of ours (negative:
-// behind).
-func (m *Metrics) ClockOffset(d time.Duration) {
-	if m != nil {
-		m.clockOffset.Observe(d.Seconds())
-	}
-}
-
-// SessionEnded counts a session that ended.
-func (m *Metrics) SessionEnded(reason string) {
-	if m != nil {
-		m.sessionsEnded.inc(reason)
-	}
-}
-
-// TransactionPushedOut counts n transactions dropped because too many waited.
-// An n below 1 counts nothing.
-func (m *Metrics) TransactionPushedOut(n int) {
-	if m != nil && n > 0 {
-		m.pushedOut.Add(float64(n))
-	}
-}
-
-// Request counts an answered request. A status outside 100 to 599 (nothing was
-// answered) is of the class "other". It is called for every request that the
-// gateway forwards, and costs a few nanoseconds.
-func (m *Metrics) Request(endpoint string, status int) {
-	if m == nil {
-		return
-	}
-	classes := len(statusClasses.values)
-	class := status/100 - 1
-	if class < 0 || class >= classes-1 {
-		class = classes - 1
-	}
-	m.requests[endpoints.index(endpoint)*classes+class].Inc()
-}
-
-// StoreOperation counts an operation of the store that took d. Of errors, those
-// that Config.NotFound knows have the result "not_found".
-func (m *Metrics) StoreOperation(op string, err error, d time.Duration) {
-	if m != nil {
-		m.storeOperation(storeOperations.index(op), err, d)
-	}
-}
-
-func (m *Metrics) storeOperation(op int, err error, d time.Duration) {
-	result := storeOK
-	if err != nil {
-		result = storeError
-		if m.notFound != nil && m.notFound(err) {
-			result = storeNotFound
-		}
-	}
-	m.storeOps[op*len(storeResults)+result].Inc()
-	m.storeDuration.of[op].Observe(seconds(d))
-}
-
-// StoreTimer is an operation of the store under way.
-type StoreTimer struct {
-	m     *Metrics
-	op    int
-	start time.Time
-}
-
-// StoreTimer starts the clock of an operation, to be stopped by Done:
-//
-//	t := m.StoreTimer("session")
-//	s, err := store.Session(ctx, id)
-//	t.Done(err)
-//
-// On a nil *Metrics the clock is not even read.
-func (m *Metrics) StoreTimer(op string) StoreTimer {
-	if m == nil {
-		return StoreTimer{}
-	}
-	return StoreTimer{m, storeOperations.index(op), m.now()}
-}
-
-// Done counts the operation as [Metrics.StoreOperation] does.
-func (t StoreTimer) Done(err error) {
-	if t.m != nil {
-		t.m.storeOperation(t.op, err, t.m.now().Sub(t.start))
-	}
-}
-
-// UpstreamUp says whether the upstream answers.
-func (m *Metrics) UpstreamUp(up bool) {
-	if m == nil {
-		return
-	}
-	if up {
-		m.upstreamUp.Set(1)
-	} else {
-		m.upstreamUp.Set(0)
-	}
-}
-
-// SealingKeys says which sealing keys are in force. Former ones are forgotten.
-func (m *Metrics) SealingKeys(ids []string) {
-	if m != nil {
-		m.keys.set(ids)
-	}
-}
-
-// seconds is d for a histogram. A clock that was set back made no time.
-func seconds(d time.Duration) float64 { return max(d, 0).Seconds() }

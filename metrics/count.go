@@ -1,0 +1,141 @@
+package metrics
+
+import "time"
+
+// Issued counts a code exchange that asked for an ORT.
+func (m *Metrics) Issued(result string) {
+	if m != nil {
+		m.issued.inc(result)
+	}
+}
+
+// Exchanged counts an ORT exchange that took d from the request's arrival until
+// its answer was ready.
+func (m *Metrics) Exchanged(result string, d time.Duration) {
+	if m != nil {
+		m.exchanges.inc(result)
+		m.exchangeDuration.Observe(seconds(d))
+	}
+}
+
+// UpstreamRequest records that the upstream's answer headers, or the error in
+// their place, came after d.
+func (m *Metrics) UpstreamRequest(endpoint string, d time.Duration) {
+	if m != nil {
+		m.upstreamDuration.observe(endpoint, d)
+	}
+}
+
+// DPoPRefused counts a refused proof.
+func (m *Metrics) DPoPRefused(reason string) {
+	if m != nil {
+		m.dpopRefusals.inc(reason)
+	}
+}
+
+// ClockOffset records how far a client's clock is ahead of ours (negative:
+// behind).
+func (m *Metrics) ClockOffset(d time.Duration) {
+	if m != nil {
+		m.clockOffset.Observe(d.Seconds())
+	}
+}
+
+// SessionEnded counts a session that ended.
+func (m *Metrics) SessionEnded(reason string) {
+	if m != nil {
+		m.sessionsEnded.inc(reason)
+	}
+}
+
+// TransactionPushedOut counts n transactions dropped because too many waited.
+// An n below 1 counts nothing.
+func (m *Metrics) TransactionPushedOut(n int) {
+	if m != nil && n > 0 {
+		m.pushedOut.Add(float64(n))
+	}
+}
+
+// Request counts an answered request. A status outside 100 to 599 (nothing was
+// answered) is of the class "other". It is called for every request that the
+// gateway forwards, and costs a few nanoseconds.
+func (m *Metrics) Request(endpoint string, status int) {
+	if m == nil {
+		return
+	}
+	class := uint(status)/100 - 1 // of 0 to 99 and of negative ones: far too large
+	if class > classOther {
+		class = classOther
+	}
+	m.requests[endpoints.index(endpoint)][class].Inc()
+}
+
+// StoreOperation counts an operation of the store that took d. Of errors, those
+// that Config.NotFound knows have the result "not_found".
+func (m *Metrics) StoreOperation(op string, err error, d time.Duration) {
+	if m != nil {
+		m.storeOperation(storeOperations.index(op), err, d)
+	}
+}
+
+func (m *Metrics) storeOperation(op int, err error, d time.Duration) {
+	result := storeOK
+	if err != nil {
+		result = storeError
+		if m.notFound != nil && m.notFound(err) {
+			result = storeNotFound
+		}
+	}
+	m.storeOps[op][result].Inc()
+	m.storeDuration.of[op].Observe(seconds(d))
+}
+
+// StoreTimer is an operation of the store under way.
+type StoreTimer struct {
+	m     *Metrics
+	op    int
+	start time.Time
+}
+
+// StoreTimer starts the clock of an operation, to be stopped by Done:
+//
+//	t := m.StoreTimer("session")
+//	s, err := store.Session(ctx, id)
+//	t.Done(err)
+//
+// On a nil *Metrics the clock is not even read.
+func (m *Metrics) StoreTimer(op string) StoreTimer {
+	if m == nil {
+		return StoreTimer{}
+	}
+	return StoreTimer{m, storeOperations.index(op), m.now()}
+}
+
+// Done counts the operation as [Metrics.StoreOperation] does.
+func (t StoreTimer) Done(err error) {
+	if t.m != nil {
+		t.m.storeOperation(t.op, err, t.m.now().Sub(t.start))
+	}
+}
+
+// UpstreamUp says whether the upstream answers.
+func (m *Metrics) UpstreamUp(up bool) {
+	if m == nil {
+		return
+	}
+	if up {
+		m.upstreamUp.Set(1)
+	} else {
+		m.upstreamUp.Set(0)
+	}
+}
+
+// SealingKeys says which sealing keys are in force. Former ones are forgotten.
+func (m *Metrics) SealingKeys(ids []string) {
+	if m != nil {
+		m.keys.set(ids)
+	}
+}
+
+// seconds is d for a histogram. A clock that was set back made no time.
+func seconds(d time.Duration) float64 { return max(d, 0).Seconds() }
