@@ -50,10 +50,9 @@ type Transaction struct {
 	Thumbprint string
 	// GatewayScopes are scopes that only the gateway asked for.
 	GatewayScopes []string
-	// Seed is what the gateway's own code verifier is derived from, together with
-	// KeyID, the sealing key.
+	// KeyID is the sealing key that the gateway's own code verifier is derived
+	// from, together with Key.
 	KeyID string
-	Seed  []byte
 	// None says that the client gets no ORT by it: not allowed to.
 	None bool
 

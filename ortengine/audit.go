@@ -1,0 +1,60 @@
+package ortengine
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/ort-gateway/ort-gateway/sessions"
+)
+
+// CodeRefused tells of a code exchange that was refused.
+func (e *Engine) CodeRefused(ctx context.Context, why *Error, client string) {
+	e.Metrics.Issued(why.Result)
+	e.refused(ctx, why, slog.String("at", "code"), slog.String("client", client))
+}
+
+// ExchangeRefused tells of an ORT exchange that was refused; o is nil where the
+// token did not open.
+func (e *Engine) ExchangeRefused(ctx context.Context, why *Error, o *ORT, took time.Duration) {
+	e.Metrics.Exchanged(why.Result, took)
+	attrs := []slog.Attr{slog.String("at", "exchange")}
+	if o != nil {
+		attrs = append(attrs, slog.String("client", o.Client), slog.String("session", string(o.Session)))
+	}
+	e.refused(ctx, why, attrs...)
+}
+
+// ExchangePassed tells of an ORT exchange whose answer was the upstream's.
+func (e *Engine) ExchangePassed(ctx context.Context, x Exchanged, took time.Duration) {
+	if x.Answer.Status != 200 {
+		e.Metrics.Exchanged("upstream_refused", took)
+		e.Logger.LogAttrs(ctx, slog.LevelInfo, "ort_refused", slog.String("at", "exchange"), slog.String("client", x.Grant.Client),
+			slog.String("session", string(x.Grant.Session)), slog.String("result", "upstream_refused"), slog.Int("status", x.Answer.Status))
+		return
+	}
+	e.Metrics.Exchanged("ok", took)
+	if e.Logger.Enabled(ctx, slog.LevelInfo) {
+		e.Logger.LogAttrs(ctx, slog.LevelInfo, "ort_exchanged", slog.String("client", x.Grant.Client),
+			slog.String("session", string(x.Session.ID)), slog.String("subject", e.subjectHash(&x.Session)))
+	}
+}
+
+func (e *Engine) refused(ctx context.Context, why *Error, attrs ...slog.Attr) {
+	level := slog.LevelInfo
+	if why.Status >= 500 {
+		level = slog.LevelWarn
+	}
+	attrs = append(attrs, slog.String("result", why.Result), slog.String("why", why.Description))
+	if why.Cause != nil {
+		attrs = append(attrs, slog.Any("error", why.Cause))
+	}
+	e.Logger.LogAttrs(ctx, level, "ort_refused", attrs...)
+}
+
+// ended tells of an end.
+func (e *Engine) ended(ctx context.Context, s *sessions.Session) {
+	e.Metrics.SessionEnded(string(s.End.Reason))
+	e.Logger.LogAttrs(ctx, slog.LevelInfo, "session_ended", slog.String("session", string(s.ID)),
+		slog.String("reason", string(s.End.Reason)), slog.String("subject", e.subjectHash(s)))
+}

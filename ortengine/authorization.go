@@ -1,0 +1,244 @@
+package ortengine
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"log/slog"
+	"net/netip"
+	"time"
+
+	"github.com/ort-gateway/ort-gateway/sessions"
+)
+
+// Authorization is an authorization request that asked for online_access.
+type Authorization struct {
+	Place      string // the authorization endpoint's URL
+	Client     string
+	Scope      string   // as the client sent it
+	Audiences  []string // values of audience and resource, in their order
+	Challenge  string   // code_challenge
+	Method     string   // code_challenge_method, empty: plain (RFC 7636 section 4.3)
+	Thumbprint string   // dpop_jkt, or the key of a proof at PAR
+	// GatewayScopes are those that only the gateway asks the upstream for.
+	GatewayScopes []string
+	Browser       sessions.BrowserID // empty at PAR
+	Address       netip.Addr         // of who asked
+}
+
+// Begun is a recorded authorization request.
+type Begun struct {
+	Key       sessions.TransactionKey
+	Challenge string // what goes to the upstream, S256
+	None      bool   // no ORT may come of it
+	Added     bool   // this request recorded it
+}
+
+// Begin records an authorization request. Its error is an [Error]: a challenge
+// that is none, one that another request stands for, a store that is down.
+func (e *Engine) Begin(ctx context.Context, a Authorization) (Begun, error) {
+	method, err := challengeMethod(a.Method, a.Challenge)
+	if err != nil {
+		return Begun{}, err
+	}
+	now := e.now()
+	t := sessions.Transaction{
+		Key: sessions.KeyOfChallenge(method, a.Challenge), Place: a.Place, Client: a.Client,
+		Scope: a.Scope, Audiences: a.Audiences, Thumbprint: a.Thumbprint, GatewayScopes: a.GatewayScopes,
+		KeyID:   e.verifiers.KeyID(),
+		None:    !e.Policy.AllowsClient(a.Client) || !e.Policy.AllowsAudiences(a.Audiences),
+		Browser: a.Browser, Address: network(a.Address), Created: now, Until: now.Add(e.Login),
+	}
+	if t.None {
+		t.Browser = ""
+		e.Logger.LogAttrs(ctx, slog.LevelWarn, "online_access dropped: ORT_CLIENTS or ORT_AUDIENCES do not allow it",
+			slog.String("client", a.Client), slog.Any("audiences", a.Audiences))
+	}
+	standing, added, err := e.Store.AddTransaction(ctx, t)
+	switch {
+	case errors.Is(err, sessions.ErrDifferent):
+		return Begun{}, &Error{Status: 400, Code: InvalidRequest, Result: "refused_transaction",
+			Description: "This code_challenge belongs to another authorization request"}
+	case err != nil:
+		return Begun{}, storeDown(err)
+	}
+	verifier, ok := e.verifier(&standing)
+	if !ok {
+		return Begun{}, &Error{Status: 400, Code: InvalidRequest, Result: "refused_transaction",
+			Description: "This code_challenge belongs to an authorization request whose sealing key is gone"}
+	}
+	sum := sha256.Sum256([]byte(verifier))
+	return Begun{
+		Key: standing.Key, Challenge: base64.RawURLEncoding.EncodeToString(sum[:]),
+		None: standing.None, Added: added,
+	}, nil
+}
+
+// challengeMethod checks a code_challenge as the upstream would have (RFC 7636
+// sections 4.2 and 4.3): the gateway's own takes its place there.
+func challengeMethod(method, challenge string) (string, error) {
+	bad := func(why string) error {
+		return &Error{Status: 400, Code: InvalidRequest, Description: why, Result: "refused_transaction"}
+	}
+	switch method {
+	case "", "plain":
+		if !unreserved(challenge) || len(challenge) < 43 || len(challenge) > 128 {
+			return "", bad("code_challenge must have 43 to 128 unreserved characters")
+		}
+		return "plain", nil
+	case "S256":
+		if sum, err := base64.RawURLEncoding.Strict().DecodeString(challenge); err != nil || len(sum) != sha256.Size {
+			return "", bad("code_challenge is not the base64url form of a SHA-256 hash")
+		}
+		return method, nil
+	}
+	return "", bad("code_challenge_method must be S256 or plain")
+}
+
+func unreserved(s string) bool {
+	for _, c := range []byte(s) {
+		switch {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '-', c == '.', c == '_', c == '~':
+		default:
+			return false
+		}
+	}
+	return true
+}
+
+// network is the unit by which waiting transactions are counted: an IPv6 host
+// has a /64 to choose its addresses from.
+func network(a netip.Addr) netip.Prefix {
+	a = a.Unmap().WithZone("")
+	if !a.IsValid() {
+		return netip.Prefix{}
+	}
+	bits := 32
+	if a.Is6() {
+		bits = 64
+	}
+	p, _ := a.Prefix(bits)
+	return p
+}
+
+// verifier derives the gateway's own code_verifier of a transaction. It is false
+// where the sealing key that the transaction names is gone.
+func (e *Engine) verifier(t *sessions.Transaction) (string, bool) {
+	mac, ok := e.verifiers.MAC(t.KeyID, t.Key[:])
+	if !ok {
+		return "", false
+	}
+	return base64.RawURLEncoding.EncodeToString(mac), true
+}
+
+// Failed forgets a transaction: the very answer to the request that recorded it
+// was an error.
+func (e *Engine) Failed(ctx context.Context, key sessions.TransactionKey) {
+	if err := e.Store.DropTransaction(ctx, key); err != nil {
+		e.Logger.LogAttrs(ctx, slog.LevelWarn, "forgetting a failed authorization request", slog.Any("error", err))
+	}
+}
+
+// Pushed ties a pushed request to the request_uri that the upstream gave it (RFC
+// 9126 section 2.2).
+func (e *Engine) Pushed(ctx context.Context, uri string, key sessions.TransactionKey) error {
+	if err := e.Store.TieRequestURI(ctx, sessions.HashRequestURI(uri), key, e.now().Add(e.Login)); err != nil {
+		return storeDown(err)
+	}
+	return nil
+}
+
+// UsePushed finds the transaction of a request_uri and notes the browser that
+// used it. known is false where the request did not ask for an ORT.
+func (e *Engine) UsePushed(ctx context.Context, uri string, browser sessions.BrowserID) (t sessions.Transaction, known bool, err error) {
+	key, err := e.Store.RequestURI(ctx, sessions.HashRequestURI(uri))
+	if errors.Is(err, sessions.ErrNotFound) {
+		return t, false, nil
+	} else if err != nil {
+		return t, false, storeDown(err)
+	}
+	t, err = e.Store.Transaction(ctx, key)
+	if errors.Is(err, sessions.ErrNotFound) {
+		return t, false, nil
+	} else if err != nil {
+		return t, false, storeDown(err)
+	}
+	if t.None {
+		return t, true, nil
+	}
+	t.Browser, t.Browsers = browser, false
+	t, _, err = e.Store.AddTransaction(ctx, t)
+	if err != nil {
+		return t, false, storeDown(err)
+	}
+	return t, true, nil
+}
+
+// codeLife is how long what was seen of a code is kept: longer than upstreams
+// let codes live (RFC 6749 section 4.1.2 recommends 10 minutes at most).
+const codeLife = time.Hour
+
+// SawCode notes which browser's request was answered with a code, before the
+// redirect with it leaves.
+func (e *Engine) SawCode(ctx context.Context, code string, browser sessions.BrowserID) error {
+	now := e.now()
+	err := e.Store.AddCode(ctx, sessions.Code{Hash: sessions.HashCode(code), Browser: browser, LeftAt: now, Until: now.Add(codeLife)})
+	if err != nil {
+		return storeDown(err)
+	}
+	return nil
+}
+
+// TransactionOf finds the transaction that a code_verifier belongs to (RFC 7636
+// section 4.6), at one of the places. known is false where the code was not
+// asked for with online_access, or its transaction is gone: then the upstream
+// decides, and refuses the latter.
+func (e *Engine) TransactionOf(ctx context.Context, verifier string, places []string) (t sessions.Transaction, known bool, err error) {
+	if verifier == "" {
+		return t, false, nil
+	}
+	for _, key := range sessions.KeysOfVerifier(verifier) {
+		t, err := e.Store.Transaction(ctx, key)
+		if errors.Is(err, sessions.ErrNotFound) {
+			continue
+		} else if err != nil {
+			return t, false, storeDown(err)
+		}
+		for _, p := range places {
+			if p == t.Place {
+				return t, true, nil
+			}
+		}
+	}
+	return t, false, nil
+}
+
+// deviceMethod keeps device codes apart from code challenges.
+const deviceMethod = "device_code"
+
+// NoteDevice notes that a device authorization request asked for online_access:
+// no refresh token may come of it (RFC 8628 section 3.2).
+func (e *Engine) NoteDevice(ctx context.Context, place, client, deviceCode string, from netip.Addr) error {
+	now := e.now()
+	_, _, err := e.Store.AddTransaction(ctx, sessions.Transaction{
+		Key: sessions.KeyOfChallenge(deviceMethod, deviceCode), Place: place, Client: client, None: true,
+		Address: network(from), Created: now, Until: now.Add(e.Login),
+	})
+	if err != nil && !errors.Is(err, sessions.ErrDifferent) {
+		return storeDown(err)
+	}
+	return nil
+}
+
+// DeviceAsked says whether the request that a device code came of asked for
+// online_access.
+func (e *Engine) DeviceAsked(ctx context.Context, deviceCode string) (bool, error) {
+	_, err := e.Store.Transaction(ctx, sessions.KeyOfChallenge(deviceMethod, deviceCode))
+	if errors.Is(err, sessions.ErrNotFound) {
+		return false, nil
+	} else if err != nil {
+		return false, storeDown(err)
+	}
+	return true, nil
+}

@@ -1,0 +1,100 @@
+package ortengine
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/ort-gateway/ort-gateway/sessions"
+)
+
+// Revoke ends the session of an ORT (RFC 7009), durably before it returns. A
+// token whose session is unknown or ended is no error (section 2.2).
+func (e *Engine) Revoke(ctx context.Context, o *ORT) error {
+	err := e.end(ctx, o.Session, sessions.End{At: e.now(), Reason: sessions.EndRevoked, SingleSignOn: true})
+	if err != nil {
+		return storeDown(err)
+	}
+	return nil
+}
+
+// CheckRevocation refuses the revocation of another client's token (RFC 7009
+// section 2.1).
+func (e *Engine) CheckRevocation(o *ORT, client string) error {
+	if !equal(o.Client, client) {
+		return &Error{Status: 400, Code: InvalidGrant, Description: "The token was issued to another client", Result: "wrong_client"}
+	}
+	return nil
+}
+
+// end ends a session, once. An unknown or ended one is no error.
+func (e *Engine) end(ctx context.Context, id sessions.ID, end sessions.End) error {
+	var first bool
+	var ended sessions.Session
+	err := e.Store.Update(ctx, id, nil, func(d *sessions.Draft) error {
+		first = d.EndSession(end)
+		ended = d.Session
+		return nil
+	})
+	if errors.Is(err, sessions.ErrNotFound) {
+		return nil
+	}
+	if err == nil && first {
+		e.ended(ctx, &ended)
+	}
+	return err
+}
+
+// endGrant ends one client's share; the session ends with its last.
+func (e *Engine) endGrant(ctx context.Context, id sessions.ID, grant sessions.GrantID) error {
+	var last bool
+	var s sessions.Session
+	err := e.Store.Update(ctx, id, nil, func(d *sessions.Draft) error {
+		last = false
+		if d.Session.End != nil {
+			return nil
+		}
+		d.Drop(grant)
+		if len(d.Grants()) == 0 {
+			last = d.EndSession(sessions.End{At: e.now(), Reason: sessions.EndGrantsEnded})
+		}
+		s = d.Session
+		return nil
+	})
+	if errors.Is(err, sessions.ErrNotFound) {
+		return nil
+	}
+	if err == nil && last {
+		e.ended(ctx, &s)
+	}
+	return err
+}
+
+// sweepLimit is how many records one sweep looks at, so that it ends soon.
+const sweepLimit = 1000
+
+// Sweep ends sessions whose limit has passed and removes old records, each tick,
+// until the context ends.
+func (e *Engine) Sweep(ctx context.Context, tick <-chan time.Time) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick:
+		}
+		for ctx.Err() == nil {
+			swept, err := e.Store.Sweep(ctx, e.now(), sweepLimit)
+			for i := range swept.Ended {
+				e.ended(ctx, &swept.Ended[i])
+			}
+			if err != nil {
+				e.Logger.LogAttrs(ctx, slog.LevelWarn, "sweeping old records", slog.Any("error", err))
+				break
+			}
+			if !swept.More {
+				break
+			}
+		}
+	}
+}

@@ -1,0 +1,165 @@
+package ortengine
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/ort-gateway/ort-gateway/sessions"
+)
+
+// CodeExchange is a token request whose transaction asked for online_access.
+type CodeExchange struct {
+	Transaction sessions.Transaction
+	Issuer      string
+	Client      string
+	Code        string
+	// Thumbprint is the key of the proof that came with it, empty where none did.
+	Thumbprint string
+	Send       Send
+}
+
+// Issued is a code exchange that the upstream answered.
+type Issued struct {
+	Answer Answer
+	// Token is the ORT, empty where none was issued: then the answer passes without
+	// a refresh token.
+	Token   string
+	Session sessions.Session
+}
+
+// usedCodeLife is how long a code that was exchanged is known, so that it is
+// never sent again.
+const usedCodeLife = 10 * time.Minute
+
+// CheckCode makes the checks that come before any proof is looked at: the
+// client is the transaction's.
+func (e *Engine) CheckCode(t *sessions.Transaction, client string) error {
+	if t.Client != client {
+		return refuseCode("refused_client", "The authorization code belongs to another client")
+	}
+	return nil
+}
+
+// ExchangeCode redeems a code. Where the transaction allows no ORT, the
+// upstream's answer comes back as it is, for its refresh token to be taken out.
+// An error is an [Error].
+func (e *Engine) ExchangeCode(ctx context.Context, x CodeExchange) (Issued, error) {
+	verifier, ok := e.verifier(&x.Transaction)
+	if !ok {
+		return Issued{}, refuseCode("refused_transaction", "The authorization request is too old: its sealing key is gone")
+	}
+	if err := e.writable(ctx); err != nil {
+		return Issued{}, err
+	}
+	hash := sessions.HashCode(x.Code)
+	lease, err := e.lease(ctx, "code:"+string(hash[:]))
+	if err != nil {
+		return Issued{}, err
+	}
+	code, err := e.Store.Code(ctx, hash)
+	switch {
+	case errors.Is(err, sessions.ErrNotFound):
+		code = sessions.Code{Hash: hash}
+	case err != nil:
+		lease.Release()
+		return Issued{}, storeDown(err)
+	case code.Exchanged:
+		lease.Release()
+		return Issued{}, refuseCode("refused_code_used", "The authorization code was used already")
+	}
+	issued, err := seeThrough(ctx, e, func(ctx context.Context, answer func(Issued, error)) {
+		defer lease.Release()
+		reply, err := x.Send(ctx, verifier)
+		if err != nil {
+			answer(Issued{}, Unavailable("upstream_unavailable", "The identity provider does not answer", err))
+			return
+		}
+		e.redeemed(ctx, x, code, reply, answer)
+	})
+	if errors.Is(err, errLate) {
+		return Issued{}, Unavailable("upstream_unavailable", "The identity provider does not answer in time", err)
+	}
+	return issued, err
+}
+
+// redeemed turns the upstream's answer to a code into an ORT.
+func (e *Engine) redeemed(ctx context.Context, x CodeExchange, code sessions.Code, reply Answer, answer func(Issued, error)) {
+	if reply.Status == 200 {
+		e.used(ctx, code.Hash)
+	}
+	plain := func(result string) {
+		e.Metrics.Issued(result)
+		answer(Issued{Answer: reply}, nil)
+	}
+	switch {
+	case reply.Status != 200:
+		plain("upstream_refused")
+		return
+	case reply.Malformed:
+		answer(Issued{}, badAnswer())
+		return
+	case x.Transaction.None:
+		plain("none_not_allowed")
+		return
+	case reply.Credential == "":
+		e.Logger.LogAttrs(ctx, slog.LevelWarn, "no ORT issued: the upstream sent no refresh token; see ORT_UPSTREAM_SCOPE, ORT_UPSTREAM_CONSENT and the client's grants at the upstream",
+			slog.String("client", x.Client))
+		plain("none_no_refresh_token")
+		return
+	}
+	now := e.now()
+	if l := reply.Login; l != nil && !l.AuthTime.IsZero() && !now.Before(l.AuthTime.Add(e.Absolute)) {
+		e.Logger.LogAttrs(ctx, slog.LevelWarn, "no ORT issued: the login at the upstream is older than ORT_SESSION_ABSOLUTE_TIMEOUT",
+			slog.String("client", x.Client))
+		plain("none_login_too_old")
+		return
+	}
+	grant := sessions.Grant{
+		ID: sessions.NewGrantID(), Client: x.Client, Issuer: x.Issuer, Thumbprint: x.Thumbprint,
+		Scope: x.Transaction.Scope, Audiences: x.Transaction.Audiences, GatewayScopes: x.Transaction.GatewayScopes,
+		CodeHash: code.Hash, Created: now, LastUsed: now,
+	}
+	j := join{Engine: e, place: x.Transaction.Place, browser: browserOf(code, &x.Transaction), leftAt: code.LeftAt,
+		login: reply.Login, grant: grant, credential: reply.Credential}
+	session, err := j.run(ctx)
+	if err != nil {
+		// No token names the credential, so nobody misses it: the user comes back by
+		// single sign-on.
+		e.ailing.Store(unknown(err))
+		answer(Issued{}, AsError(err))
+		return
+	}
+	answer(e.issued(ctx, reply, session, j.grant), nil)
+}
+
+// used marks a code that the upstream took: sent twice, it would make upstreams
+// end the client's other tokens (RFC 6749 section 4.1.2).
+func (e *Engine) used(ctx context.Context, hash sessions.CodeHash) {
+	err := e.Store.AddCode(ctx, sessions.Code{Hash: hash, Exchanged: true, Until: e.now().Add(usedCodeLife)})
+	if err != nil {
+		e.Logger.LogAttrs(ctx, slog.LevelWarn, "marking a code as used", slog.Any("error", err))
+	}
+}
+
+func badAnswer() *Error {
+	return &Error{Status: 502, Code: ServerError, Description: "The identity provider's answer is not a JSON object", Result: "bad_answer"}
+}
+
+// browserOf is the browser of a login: that whose request was answered with the
+// code; where no such answer was seen, the one browser that asked.
+func browserOf(code sessions.Code, t *sessions.Transaction) sessions.BrowserID {
+	if !code.LeftAt.IsZero() {
+		return code.Browser
+	}
+	return t.Browser
+}
+
+func (e *Engine) issued(ctx context.Context, reply Answer, s sessions.Session, g sessions.Grant) Issued {
+	token := e.mint(ORT{Issuer: g.Issuer, Session: s.ID, Grant: g.ID, Client: g.Client, Thumbprint: g.Thumbprint, Issued: e.now()})
+	e.Metrics.Issued("ok")
+	e.Logger.LogAttrs(ctx, slog.LevelInfo, "ort_issued", slog.String("client", g.Client),
+		slog.String("session", string(s.ID)), slog.String("subject", e.subjectHash(&s)), slog.Bool("bound", g.Thumbprint != ""))
+	return Issued{Answer: reply, Token: token, Session: s}
+}
