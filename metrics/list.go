@@ -6,16 +6,25 @@ import "slices"
 const other = "other"
 
 // list is a closed list of label values, the last of which is "other". It finds
-// a value's index in a few nanoseconds: values are kept by their length, few
-// share one, and comparing a constant with itself compares addresses.
+// a value's index in a few nanoseconds: few values share a slot, and comparing
+// a constant with itself compares addresses.
 type list struct {
-	values   []string
-	byLength [][]entry
+	values []string
+	slots  [256][]entry
 }
 
 type entry struct {
 	value string
 	index int // in list.values
+}
+
+// slot is where a value is looked for: length and first letter tell nearly all
+// of them apart.
+func slot(value string) uint8 {
+	if value == "" {
+		return 0
+	}
+	return uint8(len(value)<<4) ^ value[0]
 }
 
 func newList(values ...string) *list {
@@ -30,24 +39,19 @@ func newList(values ...string) *list {
 }
 
 func (l *list) add(value string) {
-	if slices.Contains(l.values, value) {
-		return
+	if !slices.Contains(l.values, value) {
+		s := &l.slots[slot(value)]
+		*s = append(*s, entry{value, len(l.values)})
+		l.values = append(l.values, value)
 	}
-	for len(l.byLength) <= len(value) {
-		l.byLength = append(l.byLength, nil)
-	}
-	l.byLength[len(value)] = append(l.byLength[len(value)], entry{value, len(l.values)})
-	l.values = append(l.values, value)
 }
 
 // index returns the index of value in l.values, that of "other" where it is not
 // one of them.
 func (l *list) index(value string) int {
-	if len(value) < len(l.byLength) {
-		for _, e := range l.byLength[len(value)] {
-			if e.value == value {
-				return e.index
-			}
+	for _, e := range l.slots[slot(value)] {
+		if e.value == value {
+			return e.index
 		}
 	}
 	return len(l.values) - 1
