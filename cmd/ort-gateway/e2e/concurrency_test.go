@@ -1,0 +1,48 @@
+package e2e
+
+import (
+	"fmt"
+	"net/http"
+	"sync"
+	"testing"
+)
+
+// Any number of tabs use one ORT at once: the upstream ends the grant when a credential is used twice, and never has to.
+func TestFiftyExchangesOfOneORTAtOnce(t *testing.T) {
+	st := startStack(t, setup{})
+	first := st.app("app-one", nil)
+	first.login(t)
+	first.works(t)
+
+	const tabs = 50
+	errs := make(chan error, tabs)
+	begin := make(chan struct{})
+	var wg sync.WaitGroup
+	for range tabs {
+		tab := *first
+		wg.Go(func() {
+			<-begin
+			got, err := tab.exchange()
+			switch {
+			case err != nil:
+				errs <- err
+			case got.status != http.StatusOK || got.AccessToken == "":
+				errs <- fmt.Errorf("%v", got)
+			}
+		})
+	}
+	close(begin)
+	wg.Wait()
+	close(errs)
+	for err := range errs {
+		t.Error(err)
+	}
+	first.works(t)
+	s := st.provider.seen(t)
+	if s.RevokedGrants != 0 {
+		t.Errorf("the upstream saw a credential twice and revoked %d grants", s.RevokedGrants)
+	}
+	if got, want := len(s.Exchanges), tabs+3; got != want {
+		t.Errorf("the upstream answered %d token requests, want %d: one for each exchange", got, want)
+	}
+}

@@ -1,0 +1,97 @@
+package e2e
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"testing"
+)
+
+// workDir holds the binary and everything the processes write. It is removed when the tests are through.
+var workDir string
+
+func TestMain(m *testing.M) {
+	os.Exit(run(m))
+}
+
+func run(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "ort-e2e-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(dir)
+	workDir = dir
+	return m.Run()
+}
+
+// missing skips the test, or fails it where everything has to be there.
+func missing(t *testing.T, format string, args ...any) {
+	t.Helper()
+	if os.Getenv("CI") == "true" {
+		t.Fatalf(format, args...)
+	}
+	t.Skipf(format, args...)
+}
+
+// gatewayBinary builds the gateway once.
+func gatewayBinary(t *testing.T) string {
+	t.Helper()
+	path, err := buildGateway()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+var buildGateway = sync.OnceValues(func() (string, error) {
+	if path := os.Getenv("E2E_GATEWAY"); path != "" {
+		return path, nil
+	}
+	path := filepath.Join(workDir, "ort-gateway")
+	args := []string{"build", "-o", path}
+	if raceFlag != "" {
+		args = append(args, raceFlag)
+	}
+	out, err := exec.Command("go", append(args, "github.com/ort-gateway/ort-gateway/cmd/ort-gateway")...).CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("building the gateway: %w\n%s", err, out)
+	}
+	return path, nil
+})
+
+// nodeProgram finds node and the installed modules.
+func nodeProgram(t *testing.T) string {
+	t.Helper()
+	name := os.Getenv("E2E_NODE")
+	if name == "" {
+		name = "node"
+	}
+	path, err := exec.LookPath(name)
+	if err != nil {
+		missing(t, "node is not installed: %v", err)
+	}
+	if _, err := os.Stat("node/node_modules/oidc-provider/package.json"); errors.Is(err, os.ErrNotExist) {
+		missing(t, "node modules are not installed: npm ci --ignore-scripts --prefix cmd/ort-gateway/e2e/node")
+	}
+	return path
+}
+
+// chromiumProgram finds the browser.
+func chromiumProgram(t *testing.T) string {
+	t.Helper()
+	names := []string{"chromium", "chromium-browser", "google-chrome"}
+	if name := os.Getenv("E2E_CHROMIUM"); name != "" {
+		names = []string{name}
+	}
+	for _, name := range names {
+		if path, err := exec.LookPath(name); err == nil {
+			return path
+		}
+	}
+	missing(t, "no browser is installed (looked for %v)", names)
+	return ""
+}

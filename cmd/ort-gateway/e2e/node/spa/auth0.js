@@ -1,0 +1,28 @@
+// A SPA on Auth0's SDK, unmodified, in online mode.
+'use strict';
+
+spa.start(async (config) => {
+  const client = new auth0.Auth0Client({
+    domain: config.domain,
+    issuer: config.issuer || undefined,
+    clientId: config.clientID,
+    useRefreshTokens: true,
+    refreshTokenMode: 'online',
+    useDpop: true,
+    cacheLocation: config.cache,
+    authorizationParams: { redirect_uri: `${window.location.origin}/callback` },
+  });
+  spa.login = () => client.loginWithRedirect();
+  spa.callback = () => client.handleRedirectCallback();
+  spa.exchange = async () => (await client.getTokenSilently({ cacheMode: 'off', detailedResponse: true })).access_token;
+  spa.user = async () => (await client.getUser())?.sub;
+  spa.revoke = () => client.revokeRefreshToken();
+  spa.ort = async () => {
+    for (const key of Object.keys(window.localStorage)) {
+      const token = JSON.parse(window.localStorage.getItem(key))?.body?.refresh_token;
+      if (token) return token;
+    }
+    return undefined; // in memory it is the worker's alone
+  };
+  spa.proof = (url, method, nonce, accessToken) => client.generateDpopProof({ url, method, nonce, accessToken });
+});

@@ -1,0 +1,297 @@
+package e2e
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// setup says what a stack is made of; its zero value is the usual one.
+type setup struct {
+	provider providerConfig                                                     // Issuer and Clients are filled in
+	origins  [2]string                                                          // of app-one and app-two; made up if empty
+	suffix   string                                                             // after the origin in the issuer, such as "/"
+	env      map[string]string                                                  // settings of the gateway beside the usual ones
+	tls      bool                                                               // the gateway serves https
+	upstream func(t *testing.T, issuer string, clients []clientMetadata) string // another IdP; its URL
+}
+
+// stack is an upstream and the gateway before it.
+type stack struct {
+	t        *testing.T
+	origin   string // the public one
+	issuer   string
+	admin    string
+	upstream string
+	provider *provider // nil for another IdP
+	clients  []clientMetadata
+	env      []string
+	out      *output
+	gateway  *process
+	http     *http.Transport
+	metadata metadata
+
+	mu      sync.Mutex
+	answers []*answer
+	secrets []string // must not stand in any output of the gateway
+}
+
+// metadata are the discovery document's members that the tests need.
+type metadata struct {
+	Issuer        string   `json:"issuer"`
+	Authorization string   `json:"authorization_endpoint"`
+	Token         string   `json:"token_endpoint"`
+	Revocation    string   `json:"revocation_endpoint"`
+	Introspection string   `json:"introspection_endpoint"`
+	EndSession    string   `json:"end_session_endpoint"`
+	PAR           string   `json:"pushed_authorization_request_endpoint"`
+	Device        string   `json:"device_authorization_endpoint"`
+	UserInfo      string   `json:"userinfo_endpoint"`
+	Session       string   `json:"ort_session_endpoint"`
+	Scopes        []string `json:"scopes_supported"`
+	Grants        []string `json:"grant_types_supported"`
+	DPoPAlgs      []string `json:"dpop_signing_alg_values_supported"`
+}
+
+const webSecret = "web-secret-0123456789abcdef-marker"
+
+// usualClients are two SPAs on two origins, and a confidential client.
+func usualClients(issuer string, origins [2]string) []clientMetadata {
+	spa := func(id, origin string) clientMetadata {
+		return clientMetadata{
+			ID: id, AuthMethod: "none", RedirectURIs: []string{origin + "/callback"}, Origins: []string{origin},
+			GrantTypes:  []string{"authorization_code", "refresh_token"},
+			BackChannel: strings.TrimSuffix(issuer, "/") + "/_ort/backchannel-logout", SessionID: true,
+		}
+	}
+	web := spa("web", "http://web.localhost:3003")
+	web.Secret, web.AuthMethod, web.Origins = webSecret, "client_secret_basic", nil
+	web.GrantTypes = append(web.GrantTypes, "client_credentials")
+	return []clientMetadata{spa("app-one", origins[0]), spa("app-two", origins[1]), web}
+}
+
+// startStack starts an upstream and the gateway, and checks both at the end of the test.
+func startStack(t *testing.T, s setup) *stack {
+	t.Helper()
+	binary := gatewayBinary(t)
+	if s.origins == [2]string{} {
+		s.origins = [2]string{"http://one.localhost:3001", "http://two.localhost:3002"}
+	}
+	public, admin := freePort(t), freePort(t)
+	scheme := "http"
+	if s.tls {
+		scheme = "https"
+	}
+	st := &stack{t: t, out: &output{}, admin: "http://" + admin, origin: scheme + "://" + public, http: http.DefaultTransport.(*http.Transport).Clone()}
+	st.http.MaxIdleConnsPerHost = 100
+	st.issuer = st.origin + s.suffix
+	st.clients = usualClients(st.issuer, s.origins)
+	if s.upstream != nil {
+		st.upstream = s.upstream(t, st.issuer, st.clients)
+	} else {
+		s.provider.Issuer, s.provider.Clients = st.issuer, append(st.clients, s.provider.Clients...)
+		if s.provider.Refresh == "" {
+			s.provider.Refresh = "always"
+		}
+		st.provider = startProvider(t, s.provider)
+		st.upstream = st.provider.url
+	}
+	dir := t.TempDir()
+	env := map[string]string{
+		"ORT_ISSUER": st.issuer, "ORT_UPSTREAM_URL": st.upstream, "ORT_LISTEN_ADDR": public, "ORT_ADMIN_ADDR": admin,
+		"ORT_STORE_URL": "bolt:" + filepath.Join(dir, "sessions.db"), "ORT_LOG_LEVEL": "debug",
+	}
+	if s.tls {
+		cert, key, pool := selfSigned(t, dir)
+		env["ORT_TLS_CERT_FILE"], env["ORT_TLS_KEY_FILE"] = cert, key
+		st.http.TLSClientConfig = &tls.Config{RootCAs: pool}
+		st.http.ForceAttemptHTTP2 = true
+	}
+	maps.Copy(env, s.env)
+	for _, name := range slices.Sorted(maps.Keys(env)) {
+		st.env = append(st.env, name+"="+env[name])
+	}
+	st.secrets = append(st.secrets, webSecret, "alice-pass", "bob-pass")
+	st.startGateway(binary)
+	st.discover()
+	t.Cleanup(st.check)
+	return st
+}
+
+// startGateway starts the gateway's process and waits until it is ready.
+func (st *stack) startGateway(binary string) {
+	st.t.Helper()
+	cmd := exec.Command(binary)
+	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME"), "GORACE=halt_on_error=0 exitcode=66"}, st.env...)
+	st.gateway = start(st.t, "gateway", st.out, cmd)
+	deadline := time.Now().Add(20 * time.Second)
+	for !st.ready() {
+		if !st.gateway.running() {
+			st.t.Fatalf("the gateway ended while starting: %v\n%s", st.gateway.err, tail(st.out.String(), 20))
+		}
+		if time.Now().After(deadline) {
+			st.t.Fatalf("the gateway is not ready after 20 s\n%s", tail(st.out.String(), 20))
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+func (st *stack) ready() bool {
+	resp, err := http.Get(st.admin + "/readyz")
+	if err != nil {
+		return false
+	}
+	resp.Body.Close()
+	return resp.StatusCode == http.StatusOK
+}
+
+func (st *stack) discover() {
+	st.t.Helper()
+	c := &http.Client{Transport: st.http}
+	resp, err := c.Get(strings.TrimSuffix(st.issuer, "/") + "/.well-known/openid-configuration")
+	if err != nil {
+		st.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		st.t.Fatalf("discovery: %s", resp.Status)
+	}
+	if err := json.NewDecoder(resp.Body).Decode(&st.metadata); err != nil {
+		st.t.Fatalf("discovery: %v", err)
+	}
+	if st.metadata.Issuer != st.issuer {
+		st.t.Fatalf("discovery: issuer %q, want %q", st.metadata.Issuer, st.issuer)
+	}
+}
+
+// secret remembers values that the gateway must never write out.
+func (st *stack) secret(values ...string) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	for _, v := range values {
+		if v != "" {
+			st.secrets = append(st.secrets, v)
+		}
+	}
+}
+
+func (st *stack) record(a *answer) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	st.answers = append(st.answers, a)
+}
+
+// check is what every test ends with; the package's doc lists it.
+func (st *stack) check() {
+	if st.gateway.running() {
+		if err := st.gateway.terminate(20 * time.Second); err != nil {
+			st.t.Errorf("ending the gateway: %v", err)
+		}
+	}
+	log := st.out.String()
+	if i := strings.Index(log, "DATA RACE"); i >= 0 {
+		st.t.Errorf("the gateway has a data race:\n%s", tail(log[i:min(len(log), i+4000)], 60))
+	}
+	if i := strings.Index(log, "panic:"); i >= 0 {
+		st.t.Errorf("the gateway panicked:\n%s", log[i:min(len(log), i+3000)])
+	}
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	secrets := st.secrets
+	if st.provider != nil {
+		s := st.provider.seen(st.t)
+		for _, leak := range s.Leaks {
+			st.t.Errorf("the upstream saw what is the gateway's own: %s", leak)
+		}
+		st.checkAnswers(s.RefreshTokens)
+		secrets = slices.Concat(secrets, s.RefreshTokens, s.AccessTokens, s.Codes)
+	}
+	st.checkOutput(log, secrets)
+}
+
+// checkAnswers holds every answer against the list of refresh tokens that the upstream issued.
+func (st *stack) checkAnswers(refreshTokens []string) {
+	for _, a := range st.answers {
+		for _, rt := range refreshTokens {
+			if strings.Contains(string(a.body), rt) {
+				st.t.Errorf("an answer of %s carries the upstream's refresh token: %d %s", a.what, a.status, a.body)
+			}
+		}
+	}
+}
+
+// checkOutput searches the gateway's output for secrets, whole or cut short.
+func (st *stack) checkOutput(log string, secrets []string) {
+	slices.Sort(secrets)
+	for _, s := range slices.Compact(secrets) {
+		for _, part := range []string{s[:min(len(s), 16)], s[max(0, len(s)-16):]} {
+			if strings.HasPrefix(part, "ORT1.") || strings.HasPrefix(part, "eyJ") {
+				continue // these beginnings are all alike, and looked for below
+			}
+			if i := strings.Index(log, part); i >= 0 {
+				st.t.Errorf("the gateway's output holds a secret (%q): …%s…", part, around(log, i))
+				break
+			}
+		}
+	}
+	for _, mark := range []string{"ORT1.", "eyJ"} {
+		if i := strings.Index(log, mark); i >= 0 {
+			st.t.Errorf("the gateway's output holds a token: …%s…", around(log, i))
+		}
+	}
+}
+
+func around(s string, i int) string {
+	return s[max(0, i-200):min(len(s), i+200)]
+}
+
+// endpoint waits are bounded: no request of these tests may hang.
+const requestTimeout = 40 * time.Second
+
+// freePort returns a loopback address that nothing listens on.
+func freePort(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// metric reads one series of the gateway's metrics, such as `ort_gateway_exchanges_total{result="ok"}`.
+func (st *stack) metric(series string) (float64, error) {
+	req, err := http.NewRequestWithContext(context.Background(), http.MethodGet, st.admin+"/metrics", nil)
+	if err != nil {
+		return 0, err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return 0, err
+	}
+	defer resp.Body.Close()
+	text := new(strings.Builder)
+	if _, err := fmt.Fprint(text, readAll(resp.Body)); err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(text.String()) {
+		if rest, ok := strings.CutPrefix(line, series+" "); ok {
+			var v float64
+			_, err := fmt.Sscan(rest, &v)
+			return v, err
+		}
+	}
+	return 0, fmt.Errorf("no series %s", series)
+}
