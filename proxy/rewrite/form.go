@@ -2,6 +2,7 @@ package rewrite
 
 import (
 	"errors"
+	"log/slog"
 	"slices"
 	"strings"
 )
@@ -180,6 +181,9 @@ func (f *Form) String() string {
 	}
 	return b.String()
 }
+
+// LogValue keeps codes, verifiers and secrets out of logs.
+func (f *Form) LogValue() slog.Value { return slog.StringValue("[redacted]") }
 
 // index returns where the first parameter of that name is, or -1.
 func (f *Form) index(name string) int {

@@ -2,6 +2,7 @@ package rewrite
 
 import (
 	"encoding/json"
+	"log/slog"
 	"slices"
 	"strconv"
 )
@@ -206,3 +207,6 @@ func (o *Object) Bytes() []byte {
 	}
 	return append(b, o.tail...)
 }
+
+// LogValue keeps tokens out of logs.
+func (o *Object) LogValue() slog.Value { return slog.StringValue("[redacted]") }
