@@ -40,8 +40,10 @@ type key struct {
 	secret secret
 }
 
-// secret is the bytes of a sealing key. It does not print.
-type secret [keySize]byte
+// secret gives the bytes of a sealing key, and does not print. It is a function
+// because package fmt calls no methods on unexported fields, and follows even
+// pointers there when a verb does not fit ("%s" of a struct that holds one).
+type secret func() []byte
 
 // ParseKeys reads sealing keys in the form "id:base64(32 bytes)", separated by
 // commas; white space around a key is no part of it (files end in a newline).
@@ -63,7 +65,7 @@ func ParseKeys(s string) (*Keyring, error) {
 			if other.id == k.id {
 				return nil, fmt.Errorf("sealing key %d%s: same id as key %d", i+1, quoteID(k.id), j+1)
 			}
-			if subtle.ConstantTimeCompare(other.secret[:], k.secret[:]) == 1 {
+			if subtle.ConstantTimeCompare(other.secret(), k.secret()) == 1 {
 				return nil, fmt.Errorf("sealing key %d%s: same bytes as key %d%s", i+1, quoteID(k.id), j+1, quoteID(other.id))
 			}
 		}
@@ -71,7 +73,7 @@ func ParseKeys(s string) (*Keyring, error) {
 	}
 	// In a FIPS 140-only process this AEAD does not exist; better told here
 	// than at the first login.
-	if _, err := chacha20poly1305.NewX(r.keys[0].secret[:]); err != nil {
+	if _, err := chacha20poly1305.NewX(r.keys[0].secret()); err != nil {
 		return nil, fmt.Errorf("making XChaCha20-Poly1305: %w", err)
 	}
 	k := new(Keyring)
@@ -100,11 +102,10 @@ func parseKey(s string) (key, error) {
 	if len(b) != keySize {
 		return k, fmt.Errorf("%d bytes, want exactly %d", len(b), keySize)
 	}
-	var zero secret
-	if subtle.ConstantTimeCompare(b, zero[:]) == 1 {
+	if subtle.ConstantTimeCompare(b, make([]byte, keySize)) == 1 {
 		return k, errors.New("all bytes are zero")
 	}
-	copy(k.secret[:], b)
+	k.secret = func() []byte { return b }
 	return k, nil
 }
 
@@ -149,7 +150,7 @@ func quoteID(id string) string {
 // under a random id. The result is a secret.
 func NewKey() string {
 	var id [4]byte
-	var s secret
+	var s [keySize]byte
 	rand.Read(id[:]) // never fails (crypto/rand)
 	rand.Read(s[:])
 	return "k" + hex.EncodeToString(id[:]) + ":" + base64.StdEncoding.EncodeToString(s[:])
@@ -185,7 +186,7 @@ func (k *Keyring) current() *ring {
 // subkey derives the key's 32 bytes for one use and purpose (package doc).
 func (k *key) subkey(use, purpose string) []byte {
 	info := "ort-gateway seal 1\x00" + use + "\x00" + k.id + "\x00" + purpose
-	b, err := hkdf.Key(sha256.New, k.secret[:], nil, info, keySize)
+	b, err := hkdf.Key(sha256.New, k.secret(), nil, info, keySize)
 	if err != nil {
 		panic("seal: deriving a sub-key: " + err.Error()) // only for lengths that HKDF cannot give
 	}
@@ -209,11 +210,3 @@ func (secret) GoString() string             { return redacted }
 func (secret) Format(f fmt.State, _ rune)   { f.Write([]byte(redacted)) }
 func (secret) LogValue() slog.Value         { return slog.StringValue(redacted) }
 func (secret) MarshalText() ([]byte, error) { return []byte(redacted), nil }
-
-// key has the same methods as its secret: package fmt does not call methods on
-// unexported fields, so a key printed whole would show its bytes.
-func (key) String() string               { return redacted }
-func (key) GoString() string             { return redacted }
-func (key) Format(f fmt.State, _ rune)   { f.Write([]byte(redacted)) }
-func (key) LogValue() slog.Value         { return slog.StringValue(redacted) }
-func (key) MarshalText() ([]byte, error) { return []byte(redacted), nil }
