@@ -1,0 +1,120 @@
+package boltstore
+
+import (
+	"context"
+	"sync"
+
+	"github.com/ort-gateway/ort-gateway/sessions"
+)
+
+// leases are locks by name. A name takes memory only while somebody holds it
+// or waits for it; who waits gets it in the order of asking.
+type leases struct {
+	mu      sync.Mutex
+	waiting map[string][]chan struct{} // a key is there while it is held
+	closing <-chan struct{}
+}
+
+// lease is one holder's.
+type lease struct {
+	of       *leases
+	key      string
+	released bool // guarded by of.mu
+}
+
+// Lease waits until nobody else holds the key. In one process nobody loses a
+// lease: it ends by Release, or with the store.
+func (s *Store) Lease(ctx context.Context, key string) (sessions.Lease, error) {
+	return s.leases.take(ctx, key)
+}
+
+func (l *leases) take(ctx context.Context, key string) (sessions.Lease, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	select {
+	case <-l.closing:
+		return nil, sessions.ErrClosed
+	default:
+	}
+	l.mu.Lock()
+	queue, held := l.waiting[key]
+	if !held {
+		if l.waiting == nil {
+			l.waiting = map[string][]chan struct{}{}
+		}
+		l.waiting[key] = nil
+		l.mu.Unlock()
+		return &lease{of: l, key: key}, nil
+	}
+	turn := make(chan struct{})
+	l.waiting[key] = append(queue, turn)
+	l.mu.Unlock()
+
+	select {
+	case <-turn:
+		return &lease{of: l, key: key}, nil
+	case <-ctx.Done():
+		l.leave(key, turn)
+		return nil, ctx.Err()
+	case <-l.closing:
+		l.leave(key, turn)
+		return nil, sessions.ErrClosed
+	}
+}
+
+// leave gives up waiting. Where the turn had come just now, it goes to the next.
+func (l *leases) leave(key string, turn chan struct{}) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	select {
+	case <-turn:
+		l.pass(key)
+		return
+	default:
+	}
+	queue := l.waiting[key]
+	for i, t := range queue {
+		if t == turn {
+			l.waiting[key] = append(queue[:i:i], queue[i+1:]...)
+			return
+		}
+	}
+}
+
+// pass hands a key to whoever waits longest. l.mu is held.
+func (l *leases) pass(key string) {
+	queue := l.waiting[key]
+	if len(queue) == 0 {
+		delete(l.waiting, key)
+		return
+	}
+	close(queue[0])
+	queue[0] = nil
+	l.waiting[key] = queue[1:]
+}
+
+// held says whether a change may be made under a lease; nil is none.
+func (l *leases) held(under sessions.Lease) bool {
+	if under == nil {
+		return true
+	}
+	h, ok := under.(*lease)
+	if !ok || h == nil || h.of != l {
+		return false
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return !h.released
+}
+
+func (h *lease) Lost() <-chan struct{} { return h.of.closing }
+
+func (h *lease) Release() {
+	h.of.mu.Lock()
+	defer h.of.mu.Unlock()
+	if !h.released {
+		h.released = true
+		h.of.pass(h.key)
+	}
+}

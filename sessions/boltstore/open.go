@@ -1,0 +1,264 @@
+package boltstore
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"strconv"
+
+	bolt "go.etcd.io/bbolt"
+	berrors "go.etcd.io/bbolt/errors"
+
+	"github.com/ort-gateway/ort-gateway/sessions"
+)
+
+const (
+	magic  = "ort-gateway sessions "
+	schema = 1 // of buckets and keys; records have versions of their own
+
+	// mapped is address space, not memory: as long as the file fits in, its growth
+	// never waits for readers.
+	mapped    = 256 << 20 * (strconv.IntSize / 64)
+	allocSize = 4 << 20
+
+	lookAt = 200 // records that opening looks at, in each bucket
+)
+
+// open opens the file and reads what is kept in memory.
+func (s *Store) open() error {
+	_, err := os.Stat(s.path)
+	made := errors.Is(err, os.ErrNotExist)
+	db, file, err := openFile(s.path, &bolt.Options{
+		Timeout: s.wait, FreelistType: bolt.FreelistMapType, InitialMmapSize: mapped,
+	})
+	if err != nil {
+		return err
+	}
+	s.db.Store(db)
+	s.file = file
+	if err = s.load(); err == nil && made {
+		err = syncDirectory(s.path)
+	}
+	if err != nil {
+		_ = db.Close()
+		return fmt.Errorf("opening the session store %s: %w", s.path, err)
+	}
+	return nil
+}
+
+// openFile is bbolt's Open with faults that say what to do. bbolt panics on
+// damaged pages, and reading behind the end of a file that was cut faults.
+func openFile(path string, o *bolt.Options) (db *bolt.DB, file *os.File, err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	o.OpenFile = func(name string, flag int, mode os.FileMode) (f *os.File, err error) {
+		file, err = os.OpenFile(name, flag, mode)
+		return file, err
+	}
+	defer func() {
+		if p := recover(); p != nil {
+			if file != nil {
+				_ = file.Close() // and the lock with it
+			}
+			db, err = nil, fmt.Errorf("opening the session store %s: %w", path, unusable(fmt.Errorf("%v", p)))
+		}
+	}()
+	db, err = bolt.Open(path, 0o600, o)
+	var pathErr *os.PathError
+	switch {
+	case err == nil:
+	case errors.Is(err, berrors.ErrTimeout):
+		err = errors.New("another process has it open; stop that one first, or give each its own file (the commands for sessions ask the running gateway)")
+	case errors.As(err, &pathErr):
+		err = pathErr.Err
+	default:
+		err = unusable(err)
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("opening the session store %s: %w", path, err)
+	}
+	db.AllocSize = allocSize
+	return db, file, nil
+}
+
+func unusable(err error) error {
+	return fmt.Errorf("no session store, or damaged (%w); the file was left as it is: put a backup in its place, or move it away to start empty", err)
+}
+
+// load checks what was opened and reads what is kept in memory.
+func (s *Store) load() (err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		if p := recover(); p != nil {
+			err = unusable(fmt.Errorf("%v", p))
+		}
+	}()
+	db := s.db.Load()
+	fresh := false
+	if err := db.View(func(tx *bolt.Tx) (err error) {
+		fresh, err = examine(tx, s.file)
+		return err
+	}); err != nil {
+		return err
+	}
+	if fresh {
+		if err := db.Update(lay); err != nil {
+			return err
+		}
+	}
+	return db.View(func(tx *bolt.Tx) error {
+		if err := s.readActive(tx); err != nil {
+			return err
+		}
+		return s.memory.load(tx.Bucket(bucketWaiting), s.now())
+	})
+}
+
+// examine tells a new file from a store, and both from anything else.
+func examine(tx *bolt.Tx, file *os.File) (fresh bool, err error) {
+	if info, err := file.Stat(); err != nil {
+		return false, err
+	} else if info.Size() < tx.Size() {
+		return false, unusable(fmt.Errorf("%d bytes long, %d were written", info.Size(), tx.Size()))
+	}
+	if k, _ := tx.Cursor().First(); k == nil {
+		return true, nil
+	}
+	var format []byte
+	if b := tx.Bucket(bucketMeta); b != nil {
+		format = b.Get(keyFormat)
+	}
+	version, ok := cutMagic(format)
+	switch {
+	case !ok:
+		return false, errors.New("a bbolt file of another program; the file was left as it is: give another path")
+	case version > schema:
+		return false, fmt.Errorf("written by a newer version of the gateway (format %d, this one knows %d); the file was left as it is: use that version, or give another path", version, schema)
+	}
+	for _, name := range buckets {
+		if tx.Bucket(name) == nil {
+			return false, unusable(fmt.Errorf("bucket %s is missing", name))
+		}
+	}
+	return false, look(tx)
+}
+
+func cutMagic(format []byte) (version int, ok bool) {
+	if len(format) <= len(magic) || string(format[:len(magic)]) != magic {
+		return 0, false
+	}
+	version, err := strconv.Atoi(string(format[len(magic):]))
+	return version, err == nil && version > 0
+}
+
+// look reads some records of each kind. Whoever wants to know more has Check.
+func look(tx *bolt.Tx) error {
+	for _, name := range buckets {
+		c := tx.Bucket(name).Cursor()
+		n := 0
+		for k, v := c.First(); k != nil && n < lookAt; k, v = c.Next() {
+			n++
+			if string(name) != string(bucketSessions) {
+				continue
+			}
+			err := decodes(k, v)
+			if errors.Is(err, sessions.ErrVersion) {
+				return fmt.Errorf("%w; the file was left as it is: use that version, or give another path", err)
+			} else if err != nil {
+				return unusable(err)
+			}
+		}
+		c.Last()
+	}
+	return nil
+}
+
+// lay makes an empty store.
+func lay(tx *bolt.Tx) error {
+	for _, name := range buckets {
+		if _, err := tx.CreateBucketIfNotExists(name); err != nil {
+			return err
+		}
+	}
+	b := tx.Bucket(bucketMeta)
+	if err := b.Put(keyActive, number(0)); err != nil {
+		return err
+	}
+	return b.Put(keyFormat, []byte(magic+strconv.Itoa(schema)))
+}
+
+func (s *Store) readActive(tx *bolt.Tx) error {
+	v := tx.Bucket(bucketMeta).Get(keyActive)
+	if len(v) != 8 {
+		return unusable(errors.New("the count of sessions is missing"))
+	}
+	s.active.Store(int64(binary.BigEndian.Uint64(v)))
+	return nil
+}
+
+// syncDirectory makes a new file's name as durable as what is written to it.
+func syncDirectory(path string) error {
+	dir, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	return dir.Sync()
+}
+
+// reopen maps the file again after bbolt lost it.
+func (s *Store) reopen() error {
+	_ = s.db.Load().Close()
+	db, file, err := openFile(s.path, &bolt.Options{
+		Timeout: s.wait, FreelistType: bolt.FreelistMapType, InitialMmapSize: mapped,
+	})
+	if err != nil {
+		return err
+	}
+	s.file = file
+	s.db.Store(db)
+	s.log.Warn("the session store was opened anew")
+	return nil
+}
+
+// release lets the file go, after the writer has ended.
+func (s *Store) release() error {
+	err := s.broken
+	if err == nil {
+		err = s.db.Load().Close()
+	} else {
+		_ = s.file.Close()
+	}
+	if n := s.memory.waits(); n > 0 && err == nil {
+		err = fmt.Errorf("%d transactions and codes could not be written", n)
+	}
+	if err != nil {
+		return fmt.Errorf("closing the session store: %w", err)
+	}
+	return nil
+}
+
+// view reads. Damage is an error, never "not found".
+func (s *Store) view(f func(*bolt.Tx) error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			s.log.Error("reading the session store panicked", "fault", fmt.Sprint(p), "stack", string(debug.Stack()))
+			err = fmt.Errorf("reading the session store: %w: %v", errDamaged, p)
+		}
+	}()
+	db := s.db.Load()
+	err = db.View(f)
+	if errors.Is(err, berrors.ErrDatabaseNotOpen) {
+		if again := s.db.Load(); again != db { // opened anew meanwhile
+			return again.View(f)
+		}
+		select {
+		case <-s.closing:
+			return sessions.ErrClosed
+		default:
+		}
+	}
+	return err
+}
