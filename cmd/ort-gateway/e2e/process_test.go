@@ -62,10 +62,7 @@ func start(t *testing.T, name string, out *output, cmd *exec.Cmd) *process {
 		p.err = cmd.Wait()
 		close(p.done)
 	}()
-	t.Cleanup(func() {
-		p.kill()
-		keepLog(t, name, out)
-	})
+	t.Cleanup(p.kill)
 	return p
 }
 
@@ -105,6 +102,7 @@ var logCount struct {
 	n int
 }
 
+// keepLog writes what a process has said to E2E_LOGS, and shows its end where the test failed.
 func keepLog(t *testing.T, name string, out *output) {
 	text := out.String()
 	if dir := os.Getenv("E2E_LOGS"); dir != "" {

@@ -89,6 +89,7 @@ func startProvider(t *testing.T, c providerConfig) *provider {
 	cmd.Dir = "node"
 	cmd.Env = append(os.Environ(), "NODE_NO_WARNINGS=1")
 	out := &output{}
+	t.Cleanup(func() { keepLog(t, "provider", out) })
 	r, w, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	mathrand "math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -37,7 +38,8 @@ type stack struct {
 	upstream string
 	provider *provider // nil for another IdP
 	clients  []clientMetadata
-	env      []string
+	env      map[string]string
+	dir      string
 	out      *output
 	gateway  *process
 	http     *http.Transport
@@ -85,7 +87,6 @@ func usualClients(issuer string, origins [2]string) []clientMetadata {
 // startStack starts an upstream and the gateway, and checks both at the end of the test.
 func startStack(t *testing.T, s setup) *stack {
 	t.Helper()
-	binary := gatewayBinary(t)
 	if s.origins == [2]string{} {
 		s.origins = [2]string{"http://one.localhost:3001", "http://two.localhost:3002"}
 	}
@@ -108,33 +109,34 @@ func startStack(t *testing.T, s setup) *stack {
 		st.provider = startProvider(t, s.provider)
 		st.upstream = st.provider.url
 	}
-	dir := t.TempDir()
-	env := map[string]string{
+	st.dir = t.TempDir()
+	st.env = map[string]string{
 		"ORT_ISSUER": st.issuer, "ORT_UPSTREAM_URL": st.upstream, "ORT_LISTEN_ADDR": public, "ORT_ADMIN_ADDR": admin,
-		"ORT_STORE_URL": "bolt:" + filepath.Join(dir, "sessions.db"), "ORT_LOG_LEVEL": "debug",
+		"ORT_STORE_URL": "bolt:" + st.database(), "ORT_LOG_LEVEL": "debug", "ORT_CONFIDENTIAL_CLIENTS": "web",
 	}
 	if s.tls {
-		cert, key, pool := selfSigned(t, dir)
-		env["ORT_TLS_CERT_FILE"], env["ORT_TLS_KEY_FILE"] = cert, key
+		cert, key, pool := selfSigned(t, st.dir)
+		st.env["ORT_TLS_CERT_FILE"], st.env["ORT_TLS_KEY_FILE"] = cert, key
 		st.http.TLSClientConfig = &tls.Config{RootCAs: pool}
 		st.http.ForceAttemptHTTP2 = true
 	}
-	maps.Copy(env, s.env)
-	for _, name := range slices.Sorted(maps.Keys(env)) {
-		st.env = append(st.env, name+"="+env[name])
-	}
+	maps.Copy(st.env, s.env)
 	st.secrets = append(st.secrets, webSecret, "alice-pass", "bob-pass")
-	st.startGateway(binary)
+	t.Cleanup(func() { keepLog(t, "gateway", st.out) })
+	st.startGateway()
 	st.discover()
 	t.Cleanup(st.check)
 	return st
 }
 
 // startGateway starts the gateway's process and waits until it is ready.
-func (st *stack) startGateway(binary string) {
+func (st *stack) startGateway() {
 	st.t.Helper()
-	cmd := exec.Command(binary)
-	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME"), "GORACE=halt_on_error=0 exitcode=66"}, st.env...)
+	cmd := exec.Command(gatewayBinary(st.t))
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "GORACE=halt_on_error=0 exitcode=66"}
+	for _, name := range slices.Sorted(maps.Keys(st.env)) {
+		cmd.Env = append(cmd.Env, name+"="+st.env[name])
+	}
 	st.gateway = start(st.t, "gateway", st.out, cmd)
 	deadline := time.Now().Add(20 * time.Second)
 	for !st.ready() {
@@ -146,6 +148,21 @@ func (st *stack) startGateway(binary string) {
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
+}
+
+// restart ends the gateway with SIGTERM, changes settings and starts it again.
+func (st *stack) restart(env map[string]string) {
+	st.t.Helper()
+	if err := st.gateway.terminate(20 * time.Second); err != nil {
+		st.t.Fatalf("ending the gateway: %v", err)
+	}
+	maps.Copy(st.env, env)
+	st.startGateway()
+}
+
+// database is the embedded store's file.
+func (st *stack) database() string {
+	return filepath.Join(st.dir, "sessions.db")
 }
 
 func (st *stack) ready() bool {
@@ -210,22 +227,27 @@ func (st *stack) check() {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	secrets := st.secrets
+	var issued []string
 	if st.provider != nil {
 		s := st.provider.seen(st.t)
+		issued = s.RefreshTokens
 		for _, leak := range s.Leaks {
 			st.t.Errorf("the upstream saw what is the gateway's own: %s", leak)
 		}
-		st.checkAnswers(s.RefreshTokens)
 		secrets = slices.Concat(secrets, s.RefreshTokens, s.AccessTokens, s.Codes)
 	}
+	st.checkAnswers(issued)
 	st.checkOutput(log, secrets)
 }
 
 // checkAnswers holds every answer against the list of refresh tokens that the upstream issued.
 func (st *stack) checkAnswers(refreshTokens []string) {
 	for _, a := range st.answers {
+		if a.RefreshToken != "" && !strings.HasPrefix(a.RefreshToken, "ORT1.") && !a.offline {
+			st.t.Errorf("an answer of %s carries a refresh token that is no ORT", a.what)
+		}
 		for _, rt := range refreshTokens {
-			if strings.Contains(string(a.body), rt) {
+			if !a.offline && strings.Contains(string(a.body), rt) {
 				st.t.Errorf("an answer of %s carries the upstream's refresh token: %d %s", a.what, a.status, a.body)
 			}
 		}
@@ -257,18 +279,23 @@ func around(s string, i int) string {
 	return s[max(0, i-200):min(len(s), i+200)]
 }
 
-// endpoint waits are bounded: no request of these tests may hang.
+// requestTimeout bounds every request: the gateway never lets one hang.
 const requestTimeout = 40 * time.Second
 
-// freePort returns a loopback address that nothing listens on.
+// freePort returns a loopback address that nothing listens on, outside of the range from which the system takes ports for
+// outgoing connections: it stays free while a killed gateway is started again.
 func freePort(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 100 {
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 20000+mathrand.IntN(12000)))
+		if err != nil {
+			continue
+		}
+		defer l.Close()
+		return l.Addr().String()
 	}
-	defer l.Close()
-	return l.Addr().String()
+	t.Fatal("no free port")
+	return ""
 }
 
 // metric reads one series of the gateway's metrics, such as `ort_gateway_exchanges_total{result="ok"}`.
@@ -282,11 +309,7 @@ func (st *stack) metric(series string) (float64, error) {
 		return 0, err
 	}
 	defer resp.Body.Close()
-	text := new(strings.Builder)
-	if _, err := fmt.Fprint(text, readAll(resp.Body)); err != nil {
-		return 0, err
-	}
-	for line := range strings.Lines(text.String()) {
+	for line := range strings.Lines(readAll(resp.Body)) {
 		if rest, ok := strings.CutPrefix(line, series+" "); ok {
 			var v float64
 			_, err := fmt.Sscan(rest, &v)
