@@ -250,9 +250,16 @@ func decodeExactly(dst []byte, s string) bool {
 // isBase64URL reports whether s has only characters of base64url.
 func isBase64URL(s string) bool {
 	for i := 0; i < len(s); i++ {
-		if c := s[i]; !(isUnreserved(c) && c != '.' && c != '~') {
+		if !base64URLChars[s[i]] {
 			return false
 		}
 	}
 	return true
 }
+
+var base64URLChars = func() (t [256]bool) {
+	for _, c := range []byte("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_") {
+		t[c] = true
+	}
+	return t
+}()

@@ -40,7 +40,7 @@ const (
 )
 
 // MemoryReplay is a ReplayCache in this process's memory, of bounded size:
-// about 30 octets an entry (see BenchmarkMemoryReplayFull).
+// about 40 octets an entry (BenchmarkMemoryReplayFull), so 40 MB when full.
 //
 // With generations, a full memory starts a new generation of nonces and drops
 // the entries of the old one, which no nonce can bring back. Without, or when
@@ -89,23 +89,39 @@ func (m *MemoryReplay) Len() int {
 	return int(m.count.Load())
 }
 
-// Remember implements ReplayCache. It does no I/O and does not wait.
+// Remember implements ReplayCache. It does no I/O and does not wait for other
+// proofs.
 func (m *MemoryReplay) Remember(_ context.Context, generation uint64, key [32]byte, until time.Time) (ReplayResult, error) {
-	result, full := m.remember(generation, key, until)
-	if !full {
+	result, trouble := m.remember(generation, key, until)
+	switch trouble {
+	case none:
 		return result, nil
+	case clockSetBack:
+		// What was dropped could be accepted again, but for its nonce.
+		m.startGeneration(func() bool { return m.generation.Load() == generation })
+		return StaleGeneration, nil
 	}
+	full := func() bool { return m.count.Load() >= m.limit }
 	m.sweep()
-	if m.generations && m.count.Load() >= m.limit {
-		m.startGeneration(func() bool { return m.count.Load() >= m.limit })
+	if m.generations && full() {
+		m.startGeneration(full)
 	}
-	if result, full = m.remember(generation, key, until); full {
+	if result, trouble = m.remember(generation, key, until); trouble != none {
 		return 0, ErrFull
 	}
 	return result, nil
 }
 
-func (m *MemoryReplay) remember(generation uint64, key [32]byte, until time.Time) (result ReplayResult, full bool) {
+// trouble is what one shard cannot settle alone.
+type trouble int
+
+const (
+	none trouble = iota
+	noRoom
+	clockSetBack
+)
+
+func (m *MemoryReplay) remember(generation uint64, key [32]byte, until time.Time) (ReplayResult, trouble) {
 	tied := 0
 	if m.generations && generation != 0 {
 		tied = 1
@@ -116,31 +132,27 @@ func (m *MemoryReplay) remember(generation uint64, key [32]byte, until time.Time
 	// Read under the lock: startGeneration counts up first and clears each
 	// shard later, so no entry of an old generation survives it.
 	if tied == 1 && generation != m.generation.Load() {
-		return StaleGeneration, false
+		return StaleGeneration, none
 	}
 	set, now, end := &s.sets[tied], m.now().UnixNano(), until.UnixNano()
 	m.count.Add(-set.expire(now))
-	var id entryID
-	copy(id[:], key[:])
+	id := entryID(key[:len(entryID{})])
 	switch {
 	case set.has(id):
-		return Repeated, false
+		return Repeated, none
 	case end <= set.forgotten && tied == 0:
-		return Repeated, false // it may have been here
+		return Repeated, none // it may have been here
 	case end <= set.forgotten && now > set.forgotten:
-		return StaleGeneration, false // its nonce ended just now
+		return StaleGeneration, none // its nonce ended just now
 	case end <= set.forgotten:
-		// The clock was set back: what was dropped could be accepted again, but
-		// for its nonce, so all nonces end.
-		go m.startGeneration(func() bool { return m.generation.Load() == generation })
-		return StaleGeneration, false
+		return 0, clockSetBack
 	}
 	if m.count.Add(1) > m.limit {
 		m.count.Add(-1)
-		return 0, true
+		return 0, noRoom
 	}
 	set.add(id, now, end)
-	return Fresh, false
+	return Fresh, none
 }
 
 // startGeneration ends all nonces and forgets the proofs made with them, if

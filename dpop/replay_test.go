@@ -1,0 +1,239 @@
+package dpop
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+)
+
+type clock struct{ at atomic.Int64 }
+
+func newClock(at time.Time) *clock {
+	c := new(clock)
+	c.at.Store(at.UnixNano())
+	return c
+}
+func (c *clock) now() time.Time          { return time.Unix(0, c.at.Load()) }
+func (c *clock) advance(d time.Duration) { c.at.Add(int64(d)) }
+
+func remember(t testing.TB, m *MemoryReplay, generation, n uint64, until time.Time) (ReplayResult, error) {
+	t.Helper()
+	return m.Remember(context.Background(), generation, entryKey(n), until)
+}
+
+func TestMemoryReplayExpires(t *testing.T) {
+	c := newClock(testNow)
+	m := NewMemoryReplay(0, c.now, false)
+	until := testNow.Add(time.Minute)
+	for i, want := range []ReplayResult{Fresh, Repeated} {
+		if got, err := remember(t, m, 0, 1, until); got != want || err != nil {
+			t.Errorf("%d: got %v, %v; want %v", i, got, err, want)
+		}
+	}
+	c.advance(time.Minute)
+	if got, _ := remember(t, m, 0, 1, until); got != Repeated {
+		t.Errorf("at its end: got %v, want Repeated", got)
+	}
+	c.advance(10 * time.Second)
+	if m.Len() != 0 {
+		t.Errorf("%d entries left after their time", m.Len())
+	}
+	if got, _ := remember(t, m, 0, 1, until); got != Repeated {
+		t.Errorf("after its end: got %v; what may have been here is not fresh", got)
+	}
+}
+
+func TestMemoryReplayFull(t *testing.T) {
+	c := newClock(testNow)
+	m := NewMemoryReplay(100, c.now, false)
+	until := testNow.Add(time.Minute)
+	for n := range uint64(100) {
+		if got, err := remember(t, m, 0, n, until); got != Fresh || err != nil {
+			t.Fatalf("%d: %v, %v", n, got, err)
+		}
+	}
+	if _, err := remember(t, m, 0, 100, until); !errors.Is(err, ErrFull) {
+		t.Errorf("got %v, want ErrFull", err)
+	}
+	if got, err := remember(t, m, 0, 5, until); got != Repeated || err != nil {
+		t.Errorf("full: got %v, %v; want Repeated", got, err)
+	}
+	c.advance(2 * time.Minute)
+	if got, err := remember(t, m, 0, 100, c.now().Add(time.Minute)); got != Fresh || err != nil {
+		t.Errorf("emptied: got %v, %v; want Fresh", got, err)
+	}
+}
+
+func TestMemoryReplayGenerations(t *testing.T) {
+	c := newClock(testNow)
+	m := NewMemoryReplay(100, c.now, true)
+	until := testNow.Add(time.Minute)
+	remember(t, m, 0, 1000, until) // without a nonce of ours: stays
+	for n := range uint64(99) {
+		remember(t, m, 1, n, until)
+	}
+	if got, err := remember(t, m, 1, 99, until); got != StaleGeneration || err != nil {
+		t.Errorf("full: got %v, %v; want StaleGeneration", got, err)
+	}
+	if m.Generation() != 2 || m.Len() != 1 {
+		t.Errorf("generation %d with %d entries, want 2 with 1", m.Generation(), m.Len())
+	}
+	for _, tt := range []struct {
+		name          string
+		generation, n uint64
+		want          ReplayResult
+	}{
+		{"old nonce, old proof", 1, 5, StaleGeneration},
+		{"new nonce", 2, 99, Fresh},
+		{"new nonce, again", 2, 99, Repeated},
+		{"generation to come", 3, 7, StaleGeneration},
+		{"no nonce of ours", 0, 1000, Repeated},
+	} {
+		if got, err := remember(t, m, tt.generation, tt.n, until); got != tt.want || err != nil {
+			t.Errorf("%s: got %v, %v; want %v", tt.name, got, err, tt.want)
+		}
+	}
+}
+
+// Full of proofs that no new generation ends: nothing is forgotten early.
+func TestMemoryReplayFullOfOthers(t *testing.T) {
+	m := NewMemoryReplay(10, newClock(testNow).now, true)
+	for n := range uint64(10) {
+		remember(t, m, 0, n, testNow.Add(time.Minute))
+	}
+	if _, err := remember(t, m, 0, 10, testNow.Add(time.Minute)); !errors.Is(err, ErrFull) {
+		t.Errorf("got %v, want ErrFull", err)
+	}
+	if m.Len() != 10 {
+		t.Errorf("%d entries, want 10", m.Len())
+	}
+}
+
+func TestMemoryReplayConcurrent(t *testing.T) {
+	m := NewMemoryReplay(1000, nil, true)
+	until := time.Now().Add(time.Minute)
+	var fresh [200]atomic.Int32
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			for n := range fresh {
+				if got, err := m.Remember(context.Background(), 1, entryKey(uint64(n)), until); err != nil {
+					t.Error(err)
+				} else if got == Fresh {
+					fresh[n].Add(1)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	for n := range fresh {
+		if got := fresh[n].Load(); got != 1 {
+			t.Errorf("key %d was fresh %d times", n, got)
+		}
+	}
+}
+
+// FIELD: jti kept for a shorter time than the proof is accepted. Whatever the
+// lifetimes, the dates of the proofs, the clock (also set back) and the bound,
+// with and without nonces: nothing is accepted twice.
+func TestNothingIsAcceptedTwice(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		c := newClock(testNow)
+		generations := rapid.Bool().Draw(t, "generations")
+		cfg := Config{
+			Now:           c.now,
+			Replay:        NewMemoryReplay(rapid.IntRange(1, 40).Draw(t, "limit"), c.now, generations),
+			ProofLifetime: time.Duration(rapid.IntRange(1, 300).Draw(t, "lifetime")) * time.Second,
+			Future:        time.Duration(rapid.IntRange(1, 60).Draw(t, "future")) * time.Second,
+		}
+		if rapid.Bool().Draw(t, "nonces") {
+			cfg.Nonces = NewNonces(NoncesConfig{
+				Keys: testKeys, Now: c.now,
+				Lifetime: time.Duration(rapid.IntRange(1, 600).Draw(t, "nonce lifetime")) * time.Second,
+			})
+		}
+		v, err := New(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var made []proof
+		accepted := map[string]bool{}
+		// The signature plays no part here: the proof comes as it is after it.
+		accept := func(p proof) {
+			var a acceptance
+			if !v.inTime(&p, &a, Request{}, c.now()) {
+				return
+			}
+			if _, err := v.remember(context.Background(), &p, a); err == nil {
+				if accepted[p.id] {
+					t.Fatalf("proof %s of %v accepted twice, again at %v", p.id, p.issuedAt, c.now())
+				}
+				accepted[p.id] = true
+			}
+		}
+		t.Repeat(map[string]func(*rapid.T){
+			"new": func(t *rapid.T) {
+				offset := time.Duration(rapid.IntRange(-320, 70).Draw(t, "iat offset")) * time.Second
+				p := proof{
+					id: string(rune('A' + len(made))), nonce: v.Nonce(), issuedAt: c.now().Add(offset).Truncate(time.Second),
+					algorithm: &algorithms[0], jwk: jwk{kty: "EC"},
+				}
+				made = append(made, p)
+				accept(p)
+			},
+			"again": func(t *rapid.T) {
+				if len(made) > 0 {
+					accept(rapid.SampledFrom(made).Draw(t, "proof"))
+				}
+			},
+			"wait": func(t *rapid.T) {
+				c.advance(time.Duration(rapid.IntRange(0, 200_000).Draw(t, "ms")) * time.Millisecond)
+			},
+			"clock set": func(t *rapid.T) {
+				c.advance(time.Duration(rapid.IntRange(-400, 400).Draw(t, "s")) * time.Second)
+			},
+		})
+	})
+}
+
+// A client with a new proof and the nonce it was last told is accepted, unless
+// the memory says that it has no room.
+func TestFreshProofsAreAccepted(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		c := newClock(testNow)
+		limit := rapid.IntRange(1, 20).Draw(t, "limit")
+		v, err := New(Config{
+			Now: c.now, Replay: NewMemoryReplay(limit, c.now, true),
+			Nonces: NewNonces(NoncesConfig{Keys: testKeys, Now: c.now, Lifetime: time.Minute}),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range 60 {
+			c.advance(time.Duration(rapid.IntRange(0, 90).Draw(t, "s")) * time.Second)
+			if rapid.IntRange(0, 9).Draw(t, "set back") == 0 {
+				c.advance(-10 * time.Minute)
+			}
+			p := proof{id: string(rune('A' + i)), algorithm: &algorithms[0], issuedAt: c.now()}
+			for try := range 2 { // the second time with the nonce of the refusal
+				var a acceptance
+				p.nonce = v.Nonce()
+				if !v.inTime(&p, &a, Request{}, c.now()) {
+					t.Fatalf("refused: %v", p.refused)
+				}
+				_, err := v.remember(context.Background(), &p, a)
+				if err == nil {
+					break
+				}
+				if try == 1 {
+					t.Fatalf("refused with the newest nonce: %v", err)
+				}
+			}
+		}
+	})
+}
