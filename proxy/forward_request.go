@@ -1,0 +1,435 @@
+package proxy
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// requestEdit says what is different in a request that the gateway rewrites.
+type requestEdit struct {
+	RawQuery               *string  // nil: the client's
+	Body                   []byte   // not nil: in place of the client's body, with its own length
+	Drop                   []string // header fields not to be sent
+	AcceptEncodingIdentity bool     // the gateway reads the answer
+}
+
+var (
+	emptyValue    = []string{""}
+	zeroLength    = []string{"0"}
+	identityValue = []string{"identity"}
+	chunkedCoding = []string{"chunked"}
+)
+
+// outgoing builds the request that goes up for r: its own target, Host and
+// header, without hop-by-hop fields and own cookies, with the address fields
+// that the upstream is to trust. r is left as it is; its body is shared.
+func (f *forwarder) outgoing(ctx context.Context, r *http.Request, edit requestEdit) *http.Request {
+	out := http.Request{
+		Method:     r.Method,
+		URL:        f.target(r, edit.RawQuery),
+		Proto:      "HTTP/1.1",
+		ProtoMajor: 1,
+		ProtoMinor: 1,
+		Header:     f.header(r),
+		Host:       r.Host,
+	}
+	if out.Host == "" {
+		out.Host = f.public.hostport // never the upstream's own name
+	}
+	for _, name := range edit.Drop {
+		out.Header.Del(name)
+	}
+	if edit.AcceptEncodingIdentity {
+		out.Header["Accept-Encoding"] = identityValue
+	}
+	f.setBody(&out, r, edit.Body)
+	return out.WithContext(ctx)
+}
+
+// target makes a URL whose RequestURI is the client's request target, byte
+// for byte. Path and RawPath cannot carry every byte (a raw "|" is escaped),
+// Opaque can, but "//evil/token" in Opaque would be read as host and path.
+func (f *forwarder) target(r *http.Request, rawQuery *string) *url.URL {
+	t := originForm(r)
+	if rawQuery != nil {
+		path, _, asked := strings.Cut(t, "?")
+		if asked || *rawQuery != "" {
+			path += "?" + *rawQuery
+		}
+		t = path
+	}
+	if !strings.HasPrefix(t, "//") {
+		return &url.URL{Scheme: f.scheme, Host: f.host, Opaque: t}
+	}
+	path, query, asked := strings.Cut(t, "?")
+	u := &url.URL{Scheme: f.scheme, Host: f.host, RawPath: path, RawQuery: query, ForceQuery: asked && query == ""}
+	if decoded, err := url.PathUnescape(path); err == nil {
+		if u.Path = decoded; u.RequestURI() == t {
+			return u
+		}
+	}
+	// The rest is rare: two slashes first, and a byte that no URL may have.
+	// The absolute form says the same with the same bytes, and every server
+	// must understand it (RFC 9112 section 3.2.2).
+	host := r.Host
+	if host == "" {
+		host = f.public.hostport
+	}
+	return &url.URL{Scheme: f.scheme, Host: f.host, Opaque: "//" + host + t}
+}
+
+// originForm returns the request target without scheme and authority: their
+// host is in r.Host already (RFC 9112 section 3.2.2).
+func originForm(r *http.Request) string {
+	t := r.RequestURI
+	if t == "" {
+		t = r.URL.RequestURI()
+	}
+	if t[0] == '/' || t == "*" {
+		return t
+	}
+	_, t, _ = strings.Cut(t, "://")
+	i := strings.IndexAny(t, "/?")
+	switch {
+	case i < 0:
+		return "/"
+	case t[i] == '?':
+		return "/" + t[i:]
+	}
+	return t[i:]
+}
+
+// header returns what of r's header goes up. Values are shared with r.
+func (f *forwarder) header(r *http.Request) http.Header {
+	peer := peerOf(r)
+	trusted := f.trustsPeer(peer)
+	h := make(http.Header, len(r.Header)+5)
+	for k, vv := range r.Header {
+		switch k {
+		case "Connection", "Proxy-Connection", "Keep-Alive", "Te", "Transfer-Encoding", "Upgrade",
+			"Proxy-Authorization", "Proxy-Authenticate", "Trailer", "Content-Length":
+			continue
+		case "Cookie":
+			if vv = f.cutCookies(vv); len(vv) == 0 {
+				continue
+			}
+		default:
+			if !trusted && isNeighbourField(k) {
+				continue
+			}
+		}
+		h[k] = vv
+	}
+	if c := r.Header["Connection"]; len(c) > 0 {
+		removeNamed(h, c)
+		keepConnectionFields(h, r)
+	} else if r.Header["Te"] != nil {
+		keepConnectionFields(h, r)
+	}
+	f.setAddressFields(h, r.Header, peer, trusted)
+
+	switch ua := h["User-Agent"]; {
+	case len(ua) == 1 && ua[0] != "":
+	case len(ua) == 0:
+		h["User-Agent"] = emptyValue // the transport sends its own otherwise
+	default:
+		// The transport sends at most one, and none that is empty. It knows
+		// the field by this spelling alone.
+		h["User-Agent"], h["user-agent"] = emptyValue, ua
+	}
+	return h
+}
+
+// removeNamed deletes the fields that a Connection field names (RFC 9110
+// section 7.6.1).
+func removeNamed(h http.Header, connection []string) {
+	if len(connection) == 1 && (connection[0] == "keep-alive" || connection[0] == "close") {
+		return
+	}
+	for _, v := range connection {
+		for name := range strings.SplitSeq(v, ",") {
+			if name = strings.Trim(name, " \t"); name != "" {
+				h.Del(name)
+			}
+		}
+	}
+}
+
+// keepConnectionFields makes the Connection field of our own hop: an upgrade
+// that the client asks for, but never to h2c, which would take the connection
+// out of our hands; and TE: trailers.
+func keepConnectionFields(h http.Header, r *http.Request) {
+	var own []string
+	if r.ProtoMajor == 1 && hasToken(r.Header["Connection"], "upgrade") {
+		var protocols []string
+		for _, v := range r.Header["Upgrade"] {
+			for p := range strings.SplitSeq(v, ",") {
+				if p = strings.Trim(p, " \t"); p != "" && !strings.EqualFold(p, "h2c") {
+					protocols = append(protocols, p)
+				}
+			}
+		}
+		if len(protocols) > 0 {
+			own = append(own, "Upgrade")
+			h["Upgrade"] = []string{strings.Join(protocols, ", ")}
+		}
+	}
+	if hasToken(r.Header["Te"], "trailers") {
+		h["Te"] = []string{"trailers"}
+		if r.ProtoMajor > 1 || hasToken(r.Header["Connection"], "te") {
+			own = append(own, "TE") // RFC 9110 section 10.1.4
+		}
+	}
+	if own != nil {
+		h["Connection"] = []string{strings.Join(own, ", ")}
+	}
+}
+
+// hasToken reports whether a comma-separated list has token, which is lower
+// case; parameters after ";" do not count.
+func hasToken(values []string, token string) bool {
+	for _, v := range values {
+		for t := range strings.SplitSeq(v, ",") {
+			t, _, _ = strings.Cut(t, ";")
+			if strings.EqualFold(strings.Trim(t, " \t"), token) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// cutCookies returns Cookie values without the gateway's own cookies. All
+// other bytes stay. A value of which nothing is left is removed.
+func (f *forwarder) cutCookies(values []string) []string {
+	found := false
+	for _, v := range values {
+		found = found || strings.Contains(v, f.cookieMark)
+	}
+	if !found || len(f.cookies) == 0 {
+		return values
+	}
+	kept := make([]string, 0, len(values))
+	for _, v := range values {
+		cut := f.cutCookie(v)
+		if cut == v || strings.Trim(cut, " \t;") != "" {
+			kept = append(kept, cut)
+		}
+	}
+	return kept
+}
+
+func (f *forwarder) cutCookie(v string) string {
+	var b strings.Builder
+	first := true // nothing has been kept yet
+	for rest, more := v, true; more; {
+		var pair string
+		pair, rest, more = strings.Cut(rest, ";")
+		name, _, _ := strings.Cut(pair, "=")
+		if slices.Contains(f.cookies, strings.Trim(name, " \t")) {
+			continue
+		}
+		switch {
+		case !first:
+			b.WriteByte(';')
+		case len(pair) < len(v) && !strings.HasPrefix(v, pair):
+			pair = strings.TrimLeft(pair, " \t") // it has become the first
+		}
+		first = false
+		b.WriteString(pair)
+	}
+	if b.Len() == len(v) {
+		return v
+	}
+	return b.String()
+}
+
+// setBody gives out the body of r, or the one in its place, with the same kind
+// of length: known, none, zero or chunked.
+//
+// The transport sends some requests again when a kept-alive connection breaks:
+// those whose method is idempotent, and any with an Idempotency-Key, where the
+// body is nil. For all other methods there is a body, perhaps an empty one,
+// that cannot be had twice.
+func (f *forwarder) setBody(out, r *http.Request, body []byte) {
+	switch {
+	case len(body) > 0:
+		out.Body = &requestBody{src: io.NopCloser(bytes.NewReader(body))}
+		out.ContentLength = int64(len(body))
+	case body == nil && r.ContentLength != 0 && r.Body != nil && r.Body != http.NoBody:
+		b := &requestBody{src: r.Body}
+		out.Body, out.ContentLength = b, r.ContentLength
+		if r.ContentLength < 0 {
+			out.TransferEncoding = chunkedCoding
+			if out.Trailer = r.Trailer; r.Trailer != nil {
+				b.trailer = r.Trailer
+				cleanTrailer(r.Trailer)
+			}
+		}
+		if hasToken(out.Header["Expect"], "100-continue") {
+			b.expect = newExpectGate()
+		}
+	default:
+		said := body != nil || len(r.Header["Content-Length"]) > 0
+		if isIdempotent(out.Method) {
+			if said {
+				out.Header["content-length"] = zeroLength // the transport knows another spelling
+			}
+			return
+		}
+		if said || r.ProtoMajor > 1 && (out.Method == "POST" || out.Method == "PUT" || out.Method == "PATCH") {
+			out.Header["content-length"] = zeroLength
+		}
+		out.Body = emptyBody{}
+		out.TransferEncoding = identityValue // neither a length nor chunks by the transport
+	}
+}
+
+// isIdempotent names the methods that may be sent again when a kept-alive
+// connection turns out to be closed.
+func isIdempotent(method string) bool {
+	return method == http.MethodGet || method == http.MethodHead || method == http.MethodOptions
+}
+
+// emptyBody is not http.NoBody, which would allow to send the request twice.
+type emptyBody struct{}
+
+func (emptyBody) Read([]byte) (int, error) { return 0, io.EOF }
+func (emptyBody) Close() error             { return nil }
+
+var errBodyEnded = errors.New("request body is not read after the answer's end")
+
+// requestBody is the client's body as the transport reads it. Closing it does
+// not close the client's: the server does, when the answer has been sent.
+type requestBody struct {
+	src     io.ReadCloser
+	ended   atomic.Bool
+	failed  atomic.Value // boxedError
+	trailer http.Header  // filled by src at its end
+	expect  *expectGate  // nil: the client does not wait for a 100
+}
+
+type boxedError struct{ error }
+
+func (b *requestBody) Read(p []byte) (int, error) {
+	if b.expect != nil {
+		if err := b.expect.wait(); err != nil {
+			return 0, err
+		}
+	}
+	if b.ended.Load() {
+		return 0, errBodyEnded
+	}
+	n, err := b.src.Read(p)
+	if err != nil {
+		if err == io.EOF {
+			cleanTrailer(b.trailer)
+		} else {
+			b.failed.Store(boxedError{err})
+		}
+	}
+	return n, err
+}
+
+func (b *requestBody) Close() error {
+	b.end()
+	return nil
+}
+
+func (b *requestBody) end() {
+	b.ended.Store(true)
+	if b.expect != nil {
+		b.expect.end()
+	}
+}
+
+func (b *requestBody) failure() error {
+	if e, ok := b.failed.Load().(boxedError); ok {
+		return e.error
+	}
+	return nil
+}
+
+func (b *requestBody) wanted() {
+	if b.expect != nil {
+		b.expect.open()
+	}
+}
+
+func (b *requestBody) answered() {
+	if b.expect != nil {
+		b.expect.answer()
+	}
+}
+
+// cleanTrailer removes from a request trailer what an upstream that merges it
+// into the header must not learn from there (RFC 9110 section 6.5.1): framing,
+// routing, credentials, and every field that says who the client is.
+func cleanTrailer(h http.Header) {
+	for k := range h {
+		switch k {
+		case "Connection", "Proxy-Connection", "Keep-Alive", "Te", "Transfer-Encoding", "Upgrade", "Trailer",
+			"Content-Length", "Content-Type", "Content-Encoding", "Content-Range", "Host", "Expect",
+			"Authorization", "Proxy-Authorization", "Cookie", "Dpop":
+			delete(h, k)
+		default:
+			if isNeighbourField(k) {
+				delete(h, k)
+			}
+		}
+	}
+}
+
+const (
+	expectTimeout = time.Second            // the transport sends the body after this without a 100
+	expectGrace   = 100 * time.Millisecond // for a final answer to reach us before its body is asked for
+)
+
+// expectGate keeps the body of a request with Expect: 100-continue unread
+// until the upstream wants it, since reading it makes the server send the
+// client a 100. The transport reads after a 100, after a second without one,
+// and, to be able to use the connection again, after a final answer: then the
+// client is not to be told to send.
+type expectGate struct {
+	opened, final, ended           chan struct{}
+	openOnce, finalOnce, endedOnce sync.Once
+}
+
+func newExpectGate() *expectGate {
+	return &expectGate{opened: make(chan struct{}), final: make(chan struct{}), ended: make(chan struct{})}
+}
+
+func (g *expectGate) open()   { g.openOnce.Do(func() { close(g.opened) }) }
+func (g *expectGate) answer() { g.finalOnce.Do(func() { close(g.final) }) }
+func (g *expectGate) end()    { g.endedOnce.Do(func() { close(g.ended) }) }
+
+func (g *expectGate) wait() error {
+	select {
+	case <-g.opened:
+		return nil
+	default:
+	}
+	timer := time.NewTimer(expectGrace)
+	defer timer.Stop()
+	select {
+	case <-g.opened:
+		return nil
+	case <-g.final:
+		<-g.ended // the answer is streamed first: an error here would cut it short
+		return errBodyEnded
+	case <-g.ended:
+		return errBodyEnded
+	case <-timer.C:
+		g.open()
+		return nil
+	}
+}

@@ -1,0 +1,377 @@
+package proxy
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"log"
+	"log/slog"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+)
+
+const (
+	maxHeaderBytes    = 64 << 10         // more is 431
+	readHeaderTimeout = 10 * time.Second // from the first byte of a request; also a TLS handshake
+	idleTimeout       = 2 * time.Minute
+)
+
+// newPublicServer is the server of the public listener. Serve it on a listener
+// of newIngress: what HTTP/1.1 forbids but Go's server lets pass is refused
+// there.
+//
+// There is no limit on the time of a request's body or answer: uploads and
+// event streams may last. Handlers that read a body themselves set a read
+// deadline.
+func newPublicServer(handler http.Handler, logger *slog.Logger) *http.Server {
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(true)
+	protocols.SetHTTP2(true)
+	return &http.Server{
+		Handler:           publicHandler(handler),
+		Protocols:         protocols,
+		ReadHeaderTimeout: readHeaderTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeaderBytes,
+		// "OPTIONS *" is a question to the upstream.
+		DisableGeneralOptionsHandler: true,
+		HTTP2: &http.HTTP2Config{
+			MaxConcurrentStreams: 250,
+			SendPingTimeout:      30 * time.Second, // a peer that is gone holds no streams
+			PingTimeout:          15 * time.Second,
+		},
+		ErrorLog: log.New(serverLog{logger}, "", 0),
+	}
+}
+
+// publicHandler refuses what no handler must see, and makes room for request
+// trailers that are not announced.
+func publicHandler(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if status := unforwardable(r); status != 0 {
+			refuseRequest(w, status)
+			return
+		}
+		if r.ContentLength < 0 && r.Trailer == nil {
+			r.Trailer = make(http.Header) // the server merges into it; copies of r share it
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// serverLog takes the server's own messages. They can hold bytes of a request,
+// so of each only the part before the first colon pair is kept.
+type serverLog struct{ logger *slog.Logger }
+
+func (l serverLog) Write(p []byte) (int, error) {
+	if l.logger != nil {
+		l.logger.Debug("public listener", "event", serverEvent(string(p)))
+	}
+	return len(p), nil
+}
+
+var serverEvents = []string{"TLS handshake error", "panic serving", "superfluous response.WriteHeader", "Accept error", "http2"}
+
+func serverEvent(msg string) string {
+	for _, e := range serverEvents {
+		if strings.Contains(msg, e) {
+			return e
+		}
+	}
+	return "other"
+}
+
+// newIngress makes the listener of the public server: l, with TLS where tc is
+// not nil, and a check of the framing of every HTTP/1.1 request. Handshakes
+// are done before Accept returns a connection, each in its own goroutine,
+// because only then it is known which protocol follows.
+func newIngress(l net.Listener, tc *tls.Config) net.Listener {
+	if tc == nil {
+		return &plainIngress{l}
+	}
+	tc = tc.Clone()
+	tc.NextProtos = []string{"h2", "http/1.1"}
+	ctx, cancel := context.WithCancel(context.Background())
+	t := &tlsIngress{Listener: l, config: tc, ctx: ctx, cancel: cancel, ready: make(chan net.Conn), failed: make(chan error, 1)}
+	t.running.Go(t.accept)
+	return t
+}
+
+type plainIngress struct{ net.Listener }
+
+func (l *plainIngress) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return &ingressConn{Conn: c}, nil
+}
+
+type tlsIngress struct {
+	net.Listener
+	config  *tls.Config
+	ctx     context.Context // ends with Close
+	cancel  context.CancelFunc
+	ready   chan net.Conn
+	failed  chan error
+	running sync.WaitGroup
+}
+
+func (l *tlsIngress) accept() {
+	for {
+		c, err := l.Listener.Accept()
+		if err != nil {
+			select {
+			case l.failed <- err:
+			case <-l.ctx.Done():
+				return
+			}
+			var temporary interface{ Temporary() bool }
+			if errors.As(err, &temporary) && temporary.Temporary() {
+				continue // the server waits a while before it accepts again
+			}
+			return
+		}
+		l.running.Go(func() { l.handshake(c) })
+	}
+}
+
+func (l *tlsIngress) handshake(c net.Conn) {
+	ctx, cancel := context.WithTimeout(l.ctx, readHeaderTimeout)
+	defer cancel()
+	tc := tls.Server(c, l.config)
+	if err := tc.HandshakeContext(ctx); err != nil {
+		var re tls.RecordHeaderError
+		if errors.As(err, &re) && re.Conn != nil {
+			_ = re.Conn.SetWriteDeadline(time.Now().Add(time.Second))
+			_, _ = io.WriteString(re.Conn, "HTTP/1.0 400 Bad Request\r\n\r\nThis port speaks HTTPS.\n")
+		}
+		_ = c.Close()
+		return
+	}
+	var ready net.Conn = tc // HTTP/2: the server wants the *tls.Conn itself
+	if tc.ConnectionState().NegotiatedProtocol != "h2" {
+		ready = &ingressTLSConn{ingressConn{Conn: tc}, tc}
+	}
+	select {
+	case l.ready <- ready:
+	case <-l.ctx.Done():
+		_ = tc.Close()
+	}
+}
+
+func (l *tlsIngress) Accept() (net.Conn, error) {
+	select {
+	case c := <-l.ready:
+		return c, nil
+	case err := <-l.failed:
+		return nil, err
+	case <-l.ctx.Done():
+		return nil, net.ErrClosed
+	}
+}
+
+func (l *tlsIngress) Close() error {
+	l.cancel()
+	err := l.Listener.Close()
+	l.running.Wait()
+	return err
+}
+
+// ingressTLSConn lets the server see the TLS state.
+type ingressTLSConn struct {
+	ingressConn
+	tls *tls.Conn
+}
+
+func (c *ingressTLSConn) ConnectionState() tls.ConnectionState { return c.tls.ConnectionState() }
+
+var errFraming = errors.New("request framing that HTTP/1.1 forbids")
+
+// ingressConn follows the framing of the requests that the server reads from a
+// connection and ends reading where Go's server is more tolerant than a proxy
+// may be (RFC 9112 sections 2.2, 5.2, 6.1): bare LF, folded lines, both
+// lengths or one twice, a coding but chunked, Transfer-Encoding in HTTP/1.0.
+// What the server has of such a request is incomplete, so it answers 400 and
+// closes. An upstream that reads such bytes otherwise than we do would see
+// two requests where we see one.
+//
+// It only looks, and only refuses: where it understands less than the server
+// does, it refuses.
+type ingressConn struct {
+	net.Conn
+	state    framingState
+	line     []byte // beginning of a line that was not complete in one read
+	left     uint64 // bytes of a body or a chunk that follow
+	http11   bool
+	coded    bool // Transfer-Encoding: chunked seen
+	length   bool // Content-Length seen
+	detached bool // no HTTP any more
+	err      error
+}
+
+type framingState uint8
+
+const (
+	inRequestLine framingState = iota
+	inHeader
+	inBody
+	inChunkSize
+	inChunk
+	inChunkEnd
+	inTrailer
+)
+
+// detach ends the checks; nobody may be reading.
+func (c *ingressConn) detach() { c.detached, c.line = true, nil }
+
+// CloseWrite passes the end of data on, where the connection can.
+func (c *ingressConn) CloseWrite() error { return closeWrite(c.Conn) }
+
+func (c *ingressConn) Read(p []byte) (int, error) {
+	if c.err != nil {
+		return 0, c.err
+	}
+	n, err := c.Conn.Read(p)
+	if n > 0 && !c.detached {
+		good, ok := c.follow(p[:n])
+		if !ok {
+			c.err = errFraming
+			if good == 0 {
+				return 0, c.err
+			}
+			return good, nil
+		}
+	}
+	return n, err
+}
+
+// follow reads b, and returns how many bytes of it may be passed on if they
+// break the rules.
+func (c *ingressConn) follow(b []byte) (int, bool) {
+	for i := 0; i < len(b); {
+		if c.state == inBody || c.state == inChunk {
+			n := min(uint64(len(b)-i), c.left)
+			i += int(n)
+			if c.left -= n; c.left == 0 {
+				if c.state == inChunk {
+					c.state = inChunkEnd
+				} else {
+					c.state = inRequestLine
+				}
+			}
+			continue
+		}
+		end := bytes.IndexByte(b[i:], '\n')
+		if end < 0 {
+			c.line = append(c.line, b[i:]...)
+			return i, len(c.line) <= maxHeaderBytes+8<<10 // the server gives up before
+		}
+		line := b[i : i+end]
+		if len(c.line) > 0 {
+			line = append(c.line, line...)
+			c.line = line[:0]
+		}
+		ok := len(line) > 0 && line[len(line)-1] == '\r'
+		if !ok && len(line) == 0 && c.state == inRequestLine {
+			// A stray LF after a request: the server answers it, or skips it
+			// after a POST, without an end to the request it still works on.
+			return i + end + 1, false
+		}
+		if !ok || !c.endOfLine(line[:len(line)-1]) {
+			return i + end, false
+		}
+		i += end + 1
+		if cap(c.line) > 4<<10 {
+			c.line = nil
+		}
+	}
+	return len(b), true
+}
+
+// endOfLine takes one line without its CR LF.
+func (c *ingressConn) endOfLine(line []byte) bool {
+	switch c.state {
+	case inRequestLine:
+		if len(line) == 0 {
+			return true
+		}
+		c.http11 = bytes.HasSuffix(line, []byte(" HTTP/1.1"))
+		c.coded, c.length, c.left = false, false, 0
+		c.state = inHeader
+	case inHeader:
+		if len(line) > 0 {
+			return c.field(line)
+		}
+		switch {
+		case c.coded:
+			c.state = inChunkSize
+		case c.left > 0:
+			c.state = inBody
+		default:
+			c.state = inRequestLine
+		}
+	case inChunkSize:
+		size, _, _ := bytes.Cut(line, []byte{';'})
+		size = bytes.TrimRight(size, " \t")
+		n, err := strconv.ParseUint(string(size), 16, 63)
+		if err != nil || size[0] == '+' || len(line) > 4<<10 || bytes.IndexByte(line, '\r') >= 0 {
+			return false
+		}
+		c.left, c.state = n, inChunk
+		if n == 0 {
+			c.state = inTrailer
+		}
+	case inChunkEnd:
+		c.state = inChunkSize
+		return len(line) == 0
+	case inTrailer:
+		if len(line) == 0 {
+			c.state = inRequestLine
+			return true
+		}
+		return line[0] != ' ' && line[0] != '\t' && bytes.IndexByte(line, ':') > 0
+	}
+	return true
+}
+
+// field takes one line of a header.
+func (c *ingressConn) field(line []byte) bool {
+	colon := bytes.IndexByte(line, ':')
+	if colon <= 0 {
+		return false
+	}
+	for _, b := range line[:colon] {
+		if b <= ' ' { // folded, or a space before the colon
+			return false
+		}
+	}
+	value := func() string { return string(bytes.Trim(line[colon+1:], " \t")) }
+	switch colon {
+	case len("Content-Length"):
+		if !bytes.EqualFold(line[:colon], []byte("Content-Length")) {
+			return true
+		}
+		v := value()
+		n, err := strconv.ParseUint(v, 10, 63)
+		if err != nil || v[0] == '+' || c.length || c.coded {
+			return false
+		}
+		c.length, c.left = true, n
+	case len("Transfer-Encoding"):
+		if !bytes.EqualFold(line[:colon], []byte("Transfer-Encoding")) {
+			return true
+		}
+		if !c.http11 || c.length || c.coded || !strings.EqualFold(value(), "chunked") {
+			return false
+		}
+		c.coded = true
+	}
+	return true
+}
