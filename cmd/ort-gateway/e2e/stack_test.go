@@ -21,12 +21,12 @@ import (
 
 // setup says what a stack is made of; its zero value is the usual one.
 type setup struct {
-	provider providerConfig                                                     // Issuer and Clients are filled in
-	origins  [2]string                                                          // of app-one and app-two; made up if empty
-	suffix   string                                                             // after the origin in the issuer, such as "/"
-	env      map[string]string                                                  // settings of the gateway beside the usual ones
-	tls      bool                                                               // the gateway serves https
-	upstream func(t *testing.T, issuer string, clients []clientMetadata) string // another IdP; its URL
+	provider providerConfig    // Issuer and Clients are filled in
+	origins  [2]string         // of app-one and app-two; made up if empty
+	suffix   string            // after the origin in the issuer, such as "/"
+	env      map[string]string // settings of the gateway beside the usual ones
+	tls      bool              // the gateway serves https
+	embedded bool              // the upstream is the demo's provider
 }
 
 // stack is an upstream and the gateway before it.
@@ -36,7 +36,8 @@ type stack struct {
 	issuer   string
 	admin    string
 	upstream string
-	provider *provider // nil for another IdP
+	provider *provider // nil where the upstream is the embedded one
+	embedded *embedded
 	clients  []clientMetadata
 	env      map[string]string
 	dir      string
@@ -99,8 +100,9 @@ func startStack(t *testing.T, s setup) *stack {
 	st.http.MaxIdleConnsPerHost = 100
 	st.issuer = st.origin + s.suffix
 	st.clients = usualClients(st.issuer, s.origins)
-	if s.upstream != nil {
-		st.upstream = s.upstream(t, st.issuer, st.clients)
+	if s.embedded {
+		st.embedded = startEmbedded(t, st.issuer, st.clients)
+		st.upstream = st.embedded.url
 	} else {
 		s.provider.Issuer, s.provider.Clients = st.issuer, append(st.clients, s.provider.Clients...)
 		if s.provider.Refresh == "" {
@@ -235,6 +237,13 @@ func (st *stack) check() {
 			st.t.Errorf("the upstream saw what is the gateway's own: %s", leak)
 		}
 		secrets = slices.Concat(secrets, s.RefreshTokens, s.AccessTokens, s.Codes)
+	}
+	if st.embedded != nil {
+		issued = st.embedded.issued()
+		secrets = slices.Concat(secrets, issued)
+		if s := st.embedded.Stats(); s.TokenReuses > 0 || s.CodeReplays > 0 {
+			st.t.Errorf("the upstream saw values twice: %+v", s)
+		}
 	}
 	st.checkAnswers(issued)
 	st.checkOutput(log, secrets)
