@@ -87,18 +87,17 @@ func TestDefaultsAreThoseOfTheTable(t *testing.T) {
 	}
 }
 
-// good says what a value becomes; bad is a value and a part of the line it must give.
+// valueCase says of one variable what good values become, and what is said of bad ones.
 type valueCase struct {
 	variable string
-	good     map[string]func(*Settings) any
-	want     map[string]any
-	bad      map[string]string
+	good     map[string]func(*Settings) any // value: where it is found
+	want     map[string]any                 // value: what is found
+	bad      map[string]string              // value: a part of its line
 }
 
 func TestEachVariable(t *testing.T) {
 	key := file(t, goodKey+"\n")
 	cert := newTestPair(t, "one")
-	field := func(f func(*Settings) any) func(*Settings) any { return f }
 	ca := func(s *Settings) any { return s.UpstreamCAs != nil }
 	durations := func(variable, good string, f func(*Settings) time.Duration, want time.Duration) valueCase {
 		return valueCase{variable: variable,
@@ -113,7 +112,7 @@ func TestEachVariable(t *testing.T) {
 		return c
 	}
 	one := func(variable, value string, f func(*Settings) any, want any, bad map[string]string) valueCase {
-		return valueCase{variable: variable, good: map[string]func(*Settings) any{value: field(f)}, want: map[string]any{value: want}, bad: bad}
+		return valueCase{variable: variable, good: map[string]func(*Settings) any{value: f}, want: map[string]any{value: want}, bad: bad}
 	}
 	badFiles := map[string]string{"/does/not/exist": "cannot be read: no such file", "/": "is not a regular file", "/dev/null": "is not a regular file"}
 	badURLs := map[string]string{
