@@ -13,60 +13,77 @@ import (
 // An answer to a request that asked for online_access never carries the upstream's own refresh token, whatever happens
 // to its transaction. The upstream issues one with every code; each stack's final check holds all answers against its list.
 
+// eachUpstream runs a test over both identity providers.
+func eachUpstream(t *testing.T, f func(t *testing.T, s setup)) {
+	t.Run("oidc-provider", func(t *testing.T) { f(t, setup{}) })
+	t.Run("demo's provider", func(t *testing.T) { f(t, setup{embedded: true}) })
+}
+
 func TestCodeOfAnExpiredTransactionIsWorthNothing(t *testing.T) {
-	st := startStack(t, setup{env: map[string]string{"ORT_LOGIN_TIMEOUT": "1s"}})
-	a := st.app("app-one", nil)
-	code := a.code(t, nil)
-	time.Sleep(1500 * time.Millisecond) // the gateway's own clock decides
-	a.refused(t, code, a.lastVerifier)
-	a.login(t) // the live login needs no form
-	if a.browser.forms != 1 {
-		t.Errorf("%d login forms, want 1", a.browser.forms)
-	}
+	eachUpstream(t, func(t *testing.T, s setup) {
+		s.env = map[string]string{"ORT_LOGIN_TIMEOUT": "1s"}
+		st := startStack(t, s)
+		a := st.app("app-one", nil)
+		code := a.code(t, nil)
+		time.Sleep(1500 * time.Millisecond) // the gateway's own clock decides
+		a.refused(t, code, a.lastVerifier)
+		a.login(t) // the live login needs no form
+		if a.browser.forms != 1 {
+			t.Errorf("%d login forms, want 1", a.browser.forms)
+		}
+	})
 }
 
 func TestCodeOfAPushedOutTransactionIsWorthNothing(t *testing.T) {
-	st := startStack(t, setup{env: map[string]string{"ORT_MAX_TRANSACTIONS": "3"}})
-	a := st.app("app-one", nil)
-	code, verifier := a.code(t, nil), a.lastVerifier
-	for range 4 {
-		a.code(t, nil)
-	}
-	a.refused(t, code, verifier)
-	a.login(t)
+	eachUpstream(t, func(t *testing.T, s setup) {
+		s.env = map[string]string{"ORT_MAX_TRANSACTIONS": "3"}
+		st := startStack(t, s)
+		a := st.app("app-one", nil)
+		code, verifier := a.code(t, nil), a.lastVerifier
+		for range 4 {
+			a.code(t, nil)
+		}
+		a.refused(t, code, verifier)
+		a.login(t)
+	})
 }
 
 func TestCodeOfAnotherClientOrLoginIsWorthNothing(t *testing.T) {
-	st := startStack(t, setup{})
-	one := st.app("app-one", nil)
-	two := st.app("app-two", one.browser)
-	code, verifier := one.code(t, nil), one.lastVerifier
-	two.refused(t, code, verifier)
-	if got, err := one.redeem(code, verifier); err != nil || got.status != http.StatusOK {
-		t.Errorf("a code that another client tried is not usable any more: %v %v", got, err)
-	}
-	two.refused(t, one.code(t, nil), random(32))
+	eachUpstream(t, func(t *testing.T, s setup) {
+		st := startStack(t, s)
+		one := st.app("app-one", nil)
+		two := st.app("app-two", one.browser)
+		code, verifier := one.code(t, nil), one.lastVerifier
+		two.refused(t, code, verifier)
+		if got, err := one.redeem(code, verifier); err != nil || got.status != http.StatusOK {
+			t.Errorf("a code that another client tried is not usable any more: %v %v", got, err)
+		}
+		two.refused(t, one.code(t, nil), random(32))
 
-	first, second := one.code(t, nil), one.code(t, nil)
-	other := st.app("app-one", nil)
-	other.user = "bob"
-	other.code(t, nil)
-	one.refused(t, first, other.lastVerifier)
-	one.refused(t, second, "")
-	one.login(t)
+		first, second := one.code(t, nil), one.code(t, nil)
+		other := st.app("app-one", nil)
+		other.user = "bob"
+		other.code(t, nil)
+		one.refused(t, first, other.lastVerifier)
+		one.refused(t, second, "")
+		one.login(t)
+	})
 }
 
 func TestCodeWhoseTransactionWasLostIsWorthNothing(t *testing.T) {
-	st := startStack(t, setup{env: map[string]string{"ORT_SEALING_KEYS": keyA}})
-	a := st.app("app-one", nil)
-	code := a.code(t, nil)
-	st.gateway.kill()
-	if err := os.Remove(st.database()); err != nil && !errors.Is(err, os.ErrNotExist) {
-		t.Fatal(err)
-	}
-	st.startGateway()
-	a.refused(t, code, a.lastVerifier)
-	a.login(t)
+	eachUpstream(t, func(t *testing.T, s setup) {
+		s.env = map[string]string{"ORT_SEALING_KEYS": keyA}
+		st := startStack(t, s)
+		a := st.app("app-one", nil)
+		code := a.code(t, nil)
+		st.gateway.kill()
+		if err := os.Remove(st.database()); err != nil && !errors.Is(err, os.ErrNotExist) {
+			t.Fatal(err)
+		}
+		st.startGateway()
+		a.refused(t, code, a.lastVerifier)
+		a.login(t)
+	})
 }
 
 const (
@@ -75,48 +92,53 @@ const (
 )
 
 func TestSealingKeyChangesBetweenAuthorizationAndCode(t *testing.T) {
-	st := startStack(t, setup{env: map[string]string{"ORT_SEALING_KEYS": keyA}})
-	old := st.app("app-one", nil)
-	old.login(t)
-	a := st.app("app-two", nil)
-	first, verifier := a.code(t, nil), a.lastVerifier
-	st.restart(map[string]string{"ORT_SEALING_KEYS": keyB + "," + keyA}) // rotated: all goes on
-	got, err := a.redeem(first, verifier)
-	if err != nil || got.status != http.StatusOK {
-		t.Fatalf("a code exchange after the rotation: %v %v", got, err)
-	}
-	old.works(t)
-	second, verifier := a.code(t, nil), a.lastVerifier
-	st.restart(map[string]string{"ORT_SEALING_KEYS": keyB}) // the old key is gone
-	old.dead(t)
-	if got, err = a.redeem(second, verifier); err != nil || got.status != http.StatusOK {
-		t.Fatalf("a code exchange under the key that stayed: %v %v", got, err)
-	}
-	third, verifier := a.code(t, nil), a.lastVerifier
-	st.restart(map[string]string{"ORT_SEALING_KEYS": keyA}) // the transaction's key is gone
-	a.refused(t, third, verifier)
+	eachUpstream(t, func(t *testing.T, s setup) {
+		s.env = map[string]string{"ORT_SEALING_KEYS": keyA}
+		st := startStack(t, s)
+		old := st.app("app-one", nil)
+		old.login(t)
+		a := st.app("app-two", nil)
+		first, verifier := a.code(t, nil), a.lastVerifier
+		st.restart(map[string]string{"ORT_SEALING_KEYS": keyB + "," + keyA}) // rotated: all goes on
+		got, err := a.redeem(first, verifier)
+		if err != nil || got.status != http.StatusOK {
+			t.Fatalf("a code exchange after the rotation: %v %v", got, err)
+		}
+		old.works(t)
+		second, verifier := a.code(t, nil), a.lastVerifier
+		st.restart(map[string]string{"ORT_SEALING_KEYS": keyB}) // the old key is gone
+		old.dead(t)
+		if got, err = a.redeem(second, verifier); err != nil || got.status != http.StatusOK {
+			t.Fatalf("a code exchange under the key that stayed: %v %v", got, err)
+		}
+		third, verifier := a.code(t, nil), a.lastVerifier
+		st.restart(map[string]string{"ORT_SEALING_KEYS": keyA}) // the transaction's key is gone
+		a.refused(t, third, verifier)
+	})
 }
 
 func TestSecondCodeForTheSameChallengeGetsAnORT(t *testing.T) {
-	st := startStack(t, setup{})
-	a := st.app("app-one", nil)
-	q := a.authorizationRequest(nil)
-	for i := range 2 {
-		back, err := a.authorize(q)
-		if err != nil {
-			t.Fatal(err)
+	eachUpstream(t, func(t *testing.T, s setup) {
+		st := startStack(t, s)
+		a := st.app("app-one", nil)
+		q := a.authorizationRequest(nil)
+		for i := range 2 {
+			back, err := a.authorize(q)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := a.redeem(back.Get("code"), a.lastVerifier)
+			if err != nil || got.status != http.StatusOK {
+				t.Fatalf("code %d of one login URL: %v %v", i+1, got, err)
+			}
+			a.ort = got.RefreshToken
+			a.works(t)
 		}
-		got, err := a.redeem(back.Get("code"), a.lastVerifier)
-		if err != nil || got.status != http.StatusOK {
-			t.Fatalf("code %d of one login URL: %v %v", i+1, got, err)
+		q.Set("scope", q.Get("scope")+" email")
+		if back, err := a.authorize(q); err == nil {
+			t.Errorf("the same challenge with another scope was forwarded: %v", back)
 		}
-		a.ort = got.RefreshToken
-		a.works(t)
-	}
-	q.Set("scope", q.Get("scope")+" email")
-	if back, err := a.authorize(q); err == nil {
-		t.Errorf("the same challenge with another scope was forwarded: %v", back)
-	}
+	})
 }
 
 // An answer that the client never got costs it nothing: the exchange is seen through, and the next one works although

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"encoding/json"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"sync"
@@ -24,7 +25,9 @@ type embedded struct {
 func startEmbedded(t *testing.T, issuer string, clients []clientMetadata) *embedded {
 	t.Helper()
 	e := &embedded{}
-	config := idp.Config{Issuer: issuer, TokenMiddleware: e.listen}
+	out := &output{}
+	t.Cleanup(func() { keepLog(t, "upstream", out) })
+	config := idp.Config{Issuer: issuer, TokenMiddleware: e.listen, Log: slog.New(slog.NewTextHandler(out, nil))}
 	for _, c := range clients {
 		config.Clients = append(config.Clients, idp.Client{ID: c.ID, Secret: c.Secret, RedirectURIs: c.RedirectURIs, Origins: c.Origins})
 	}

@@ -175,11 +175,13 @@ func (tb *tab) login(user string, form bool) {
 		tb.t.Fatal(err)
 	}
 	if form {
-		tb.await("the login form", func(where, _ string) bool { return strings.Contains(where, "/interaction/") })
+		tb.await("the login form", func(where, _ string) bool {
+			return strings.Contains(where, "/interaction/") || strings.Contains(where, "/login")
+		})
 		err := tb.within(func(ctx context.Context) error {
-			return chromedp.Do(ctx, chromedp.WaitVisible(chromedp.CSS("#login")),
-				chromedp.SendKeys(chromedp.CSS("#login"), user), chromedp.SendKeys(chromedp.CSS("#password"), user+"-pass"),
-				chromedp.Click(chromedp.CSS("#submit")))
+			return chromedp.Do(ctx, chromedp.WaitVisible(chromedp.CSS("#password")),
+				chromedp.SendKeys(chromedp.CSS("#login, #username"), user), chromedp.SendKeys(chromedp.CSS("#password"), user+"-pass"),
+				chromedp.Click(chromedp.CSS("form button")))
 		})
 		if err != nil {
 			tb.t.Fatalf("filling in the login form: %v", err)
