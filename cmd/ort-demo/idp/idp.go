@@ -159,6 +159,7 @@ func (p *Provider) routes() http.Handler {
 	}
 	mux := http.NewServeMux()
 	mux.Handle("/", p.op)
+	mux.HandleFunc(PathAuthorize, p.authorize)
 	mux.Handle(PathToken, p.cors(token))
 	mux.Handle(PathRevoke, p.cors(p.op))
 	mux.Handle(PathUserinfo, p.cors(p.op))

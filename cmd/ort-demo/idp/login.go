@@ -1,6 +1,7 @@
 package idp
 
 import (
+	"context"
 	"crypto/subtle"
 	"embed"
 	"html/template"
@@ -29,6 +30,15 @@ type page struct {
 	Hidden   url.Values // carried through a confirmation
 }
 
+type loginKey struct{}
+
+// authorize lets CreateAuthRequest know the browser's login: prompt=none is
+// then answered straight away.
+func (p *Provider) authorize(w http.ResponseWriter, r *http.Request) {
+	l, _ := p.storage.login(r)
+	p.op.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), loginKey{}, l)))
+}
+
 // loginPage answers a browser that the authorization endpoint sent here: from
 // its cookie where that will do, else with the form.
 func (p *Provider) loginPage(w http.ResponseWriter, r *http.Request) {
@@ -41,7 +51,7 @@ func (p *Provider) loginPage(w http.ResponseWriter, r *http.Request) {
 		p.complete(w, r, a.id, l)
 		return
 	}
-	if slices.Contains(a.Prompt, oidc.PromptNone) {
+	if slices.Contains(a.Prompt, oidc.PromptNone) { // the login has ended meanwhile
 		op.AuthRequestError(w, r, a, oidc.ErrLoginRequired(), p.op)
 		return
 	}

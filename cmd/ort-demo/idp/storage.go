@@ -123,7 +123,7 @@ func (a *authRequest) GetCodeChallenge() *oidc.CodeChallenge {
 
 // CreateAuthRequest implements op.AuthStorage: the last checks of an
 // authorization request, after the library's own.
-func (s *storage) CreateAuthRequest(_ context.Context, r *oidc.AuthRequest, hinted string) (op.AuthRequest, error) {
+func (s *storage) CreateAuthRequest(ctx context.Context, r *oidc.AuthRequest, hinted string) (op.AuthRequest, error) {
 	for _, scope := range r.Scopes {
 		if !slices.Contains(s.scopes(), scope) {
 			return nil, oidc.ErrInvalidScope().WithDescription("a scope is not known here")
@@ -132,6 +132,14 @@ func (s *storage) CreateAuthRequest(_ context.Context, r *oidc.AuthRequest, hint
 	if s.clients[r.ClientID].public() && (r.CodeChallenge == "" || r.CodeChallengeMethod != oidc.CodeChallengeMethodS256) {
 		return nil, oidc.ErrInvalidRequest().WithDescription("PKCE with S256 is required")
 	}
+	a := &authRequest{AuthRequest: r, id: randomID(), created: s.now(), scopes: slices.Clone(r.Scopes)}
+	if a.LoginHint == "" {
+		a.LoginHint = hinted
+	}
+	l, _ := ctx.Value(loginKey{}).(*login)
+	if slices.Contains(r.Prompt, oidc.PromptNone) && (l == nil || !s.suffices(l, a)) {
+		return nil, oidc.ErrLoginRequired()
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.requests) >= maxAuthRequests {
@@ -139,10 +147,6 @@ func (s *storage) CreateAuthRequest(_ context.Context, r *oidc.AuthRequest, hint
 	}
 	if len(s.requests) >= maxAuthRequests {
 		return nil, oidc.ErrServerError().WithDescription("too many logins are waiting")
-	}
-	a := &authRequest{AuthRequest: r, id: randomID(), created: s.now(), scopes: slices.Clone(r.Scopes)}
-	if a.LoginHint == "" {
-		a.LoginHint = hinted
 	}
 	s.requests[a.id] = a
 	return a, nil
