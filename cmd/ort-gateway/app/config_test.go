@@ -375,6 +375,7 @@ func TestWarnings(t *testing.T) {
 		{"ORT_AUTH0_AUDIENCE=resource", "ORT_AUTH0_AUDIENCE: has no effect"},
 		{"ORT_UPSTREAM_URL=https://login.example.com", "ORT_UPSTREAM_URL: is the public origin"},
 		{"ORT_ISSUER=http://login.example.com", "ORT_ISSUER: is http"},
+		{"ORT_TRUSTED_PROXIES=10.0.0.1,::/0", "ORT_TRUSTED_PROXIES: ::/0 trusts"},
 		{"ORT_CLIENTS=a b", `ORT_CLIENTS: "a b" has a space`},
 	} {
 		_, warnings := load(t, with(c.environ)...)

@@ -61,6 +61,11 @@ func (l *loader) settings(e *environment) *Settings {
 	l.checkClients(s)
 	l.checkAuth0(s)
 	l.checkTLS(s)
+	for _, p := range s.TrustedProxies {
+		if p.Bits() == 0 { // then a client certificate is what any stranger writes into a field
+			l.warn("ORT_TRUSTED_PROXIES", p.String()+" trusts the address and certificate fields of every client")
+		}
+	}
 	s.UpstreamCAs = l.readCAs(e.UpstreamCAFile)
 	return s
 }
