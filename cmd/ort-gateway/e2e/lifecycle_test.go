@@ -1,0 +1,39 @@
+package e2e
+
+import (
+	"net/http"
+	"testing"
+	"time"
+)
+
+// SIGTERM: what is in flight is answered and kept, the process ends with 0, and its successor goes on.
+func TestSIGTERMAnswersWhatIsInFlight(t *testing.T) {
+	st := startStack(t, setup{})
+	a := st.app("app-one", nil)
+	a.login(t)
+	a.works(t)
+	st.provider.fault(t, fault{Kind: "slow", Millis: 700})
+	calls := st.provider.seen(t).TokenCalls
+	type result struct {
+		got *answer
+		err error
+	}
+	done := make(chan result, 1)
+	go func() {
+		got, err := a.exchange()
+		done <- result{got, err}
+	}()
+	for deadline := time.Now().Add(5 * time.Second); st.provider.seen(t).TokenCalls == calls; time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the exchange never reached the upstream")
+		}
+	}
+	if err := st.gateway.terminate(10 * time.Second); err != nil {
+		t.Errorf("ending the gateway: %v", err)
+	}
+	if r := <-done; r.err != nil || r.got.status != http.StatusOK {
+		t.Errorf("the exchange in flight: %v %v", r.got, r.err)
+	}
+	st.startGateway()
+	a.works(t)
+}
