@@ -1,0 +1,43 @@
+package boltstore
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"github.com/ort-gateway/ort-gateway/sessions"
+	"github.com/ort-gateway/ort-gateway/sessions/storetest"
+)
+
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m)
+}
+
+const fileName = "sessions.db"
+
+func open(t testing.TB, c storetest.Config) sessions.Store {
+	s, err := Open(Config{Path: filepath.Join(c.Place, fileName), Now: c.Now, MaxTransactions: c.MaxTransactions})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// crash copies the file as it is: what bbolt has acknowledged is in it, and
+// nothing else has been told that it is safe.
+func crash(t testing.TB, place string) string {
+	b, err := os.ReadFile(filepath.Join(place, fileName))
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := t.TempDir()
+	if err := os.WriteFile(filepath.Join(other, fileName), b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return other
+}
+
+func TestStore(t *testing.T)      { storetest.Run(t, open) }
+func TestDurability(t *testing.T) { storetest.RunDurability(t, open, crash) }
