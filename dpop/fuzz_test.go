@@ -8,38 +8,34 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/ort-gateway/ort-gateway/dpop/dpoptest"
 )
 
-// No proof verifies but the one that was signed. The input is the proof's three
+// No proof verifies but those that were signed. The input is the proof's three
 // parts after decoding, so that mutations reach the parsers behind base64, and
-// the whole once more as it stands.
+// the whole once more as it stands. Run it with -fuzzminimizetime 10x: the
+// arithmetic's coverage is never the same twice, and the default spends all its
+// time on making such inputs smaller.
 func FuzzVerify(f *testing.F) {
-	good := golden(f, "rfc9449-figure-2.jwt")
 	now := func() time.Time { return time.Unix(1562262616, 0) }
 	v, err := New(Config{Now: now, Replay: takesAll{}})
 	if err != nil {
 		f.Fatal(err)
 	}
-	split := func(s string) [3]string {
-		var out [3]string
-		for i, part := range strings.SplitN(s, ".", 3) {
+	signed := map[string]bool{}
+	for _, file := range []string{
+		"rfc9449-figure-2.jwt", "made-ES384.jwt", "made-ES512.jwt", "made-Ed25519.jwt", "made-RS256.jwt", "made-PS256.jwt",
+	} {
+		proof := golden(f, file)
+		signed[proof] = true
+		var parts [3]string
+		for i, part := range strings.SplitN(proof, ".", 3) {
 			b, err := b64.DecodeString(part)
 			if err != nil {
 				f.Fatal(err)
 			}
-			out[i] = string(b)
+			parts[i] = string(b)
 		}
-		return out
-	}
-	add := func(s string) {
-		p := split(s)
-		f.Add(p[0], p[1], p[2], s)
-	}
-	add(good)
-	for _, alg := range []string{"ES384", "ES512", "Ed25519", "RS256", "PS256"} {
-		add(dpoptest.NewKey(alg).Proof("GET", "https://server.example.com/token", dpoptest.IssuedAt(now())))
+		f.Add(parts[0], parts[1], parts[2], proof)
 	}
 	f.Fuzz(func(t *testing.T, header, payload, sig, whole string) {
 		joined := b64.EncodeToString([]byte(header)) + "." + b64.EncodeToString([]byte(payload)) + "." + b64.EncodeToString([]byte(sig))
@@ -50,8 +46,8 @@ func FuzzVerify(f *testing.F) {
 			if (err == nil) != (p != nil) {
 				t.Fatalf("got %v and %v", p, err)
 			}
-			if err == nil && proof != good {
-				t.Fatalf("verified: %s", proof)
+			if (err == nil) != signed[proof] {
+				t.Fatalf("got %v for %s", err, proof)
 			}
 		}
 	})
@@ -69,7 +65,8 @@ func FuzzMembers(f *testing.F) {
 		var want map[string]json.RawMessage
 		err := json.Unmarshal(data, &want)
 		if !m.walk(data) {
-			if err == nil && want != nil && bytes.Equal(bytes.ToValidUTF8(data, nil), data) {
+			brackets := bytes.Count(data, []byte("[")) + bytes.Count(data, []byte("{"))
+			if err == nil && want != nil && brackets <= maxBrackets && bytes.Equal(bytes.ToValidUTF8(data, nil), data) {
 				t.Fatalf("refused %q", data)
 			}
 			return

@@ -10,6 +10,10 @@ import (
 // names given twice costs the square of it.
 const maxMembers = 64
 
+// maxBrackets bounds nesting before anything is parsed, by all brackets there
+// are: 8 KiB of them would cost as much as a signature.
+const maxBrackets = 64
+
 // members walks the top level of one JSON object. Names that occur twice end
 // the walk as a fault: two parsers may disagree on which one counts, and a
 // second "jwk" or "htu" is how a proof is made to mean different things to the
@@ -26,6 +30,9 @@ type members struct {
 // one JSON object in UTF-8.
 func (m *members) walk(data []byte) bool {
 	m.data, m.at, m.n, m.bad = data, 0, 0, false
+	if bytes.Count(data, []byte("["))+bytes.Count(data, []byte("{")) > maxBrackets {
+		return false
+	}
 	if !json.Valid(data) || !utf8.Valid(data) {
 		return false
 	}

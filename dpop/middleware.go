@@ -30,6 +30,10 @@ type MiddlewareConfig struct {
 	// AllowUnbound lets "Authorization: Bearer" pass with a token that is bound
 	// to no key. A bound token never passes that way.
 	AllowUnbound bool
+	// Refused, where set, is told of every request that is not let through, for
+	// logs and metrics: by an *Error with its Reason, by an error wrapping
+	// ErrUnavailable, or by another about the access token.
+	Refused func(r *http.Request, err error)
 }
 
 // Middleware protects a resource as RFC 9449 §7 says. It wants
@@ -57,6 +61,9 @@ func Middleware(c MiddlewareConfig) (func(http.Handler) http.Handler, error) {
 			}
 			w.Header().Set("Cache-Control", "no-store")
 			if err != nil {
+				if c.Refused != nil {
+					c.Refused(r, err)
+				}
 				c.refuse(w, err)
 				return
 			}
@@ -73,11 +80,14 @@ type tokenError struct{ code, detail string }
 
 func (e *tokenError) Error() string { return e.detail }
 
+// noToken is for the log.
+const noToken = "request has no access token"
+
 // authenticate returns the proof, or nil for an unbound token that may pass.
 func (c *MiddlewareConfig) authenticate(r *http.Request) (*Proof, error) {
 	fields := r.Header.Values("Authorization")
 	if len(fields) == 0 {
-		return nil, &tokenError{}
+		return nil, &tokenError{detail: noToken}
 	}
 	scheme, token, _ := strings.Cut(fields[0], " ")
 	token = strings.TrimLeft(token, " ")
@@ -86,7 +96,7 @@ func (c *MiddlewareConfig) authenticate(r *http.Request) (*Proof, error) {
 	case len(fields) > 1:
 		return nil, &tokenError{CodeInvalidToken, "more than one Authorization header field"}
 	case !bearer && !strings.EqualFold(scheme, "DPoP"):
-		return nil, &tokenError{}
+		return nil, &tokenError{detail: noToken}
 	case !isToken68(token):
 		return nil, &tokenError{CodeInvalidToken, "Authorization header field has no access token"}
 	}
@@ -129,6 +139,8 @@ func (c *MiddlewareConfig) refuse(w http.ResponseWriter, err error) {
 	switch {
 	case errors.As(err, &bad):
 		challenge = c.Verifier.Challenge(bad.Code(), bad.Detail)
+	case errors.As(err, &badToken) && badToken.code == "":
+		challenge = c.Verifier.Challenge("", "") // RFC 6750 §3.1: no error where nothing was sent
 	case errors.As(err, &badToken):
 		challenge = c.Verifier.Challenge(badToken.code, badToken.detail)
 	default:

@@ -69,8 +69,10 @@ func TestMiddleware(t *testing.T) {
 					c.Replay = tt.replay
 				}
 			})
+			var refused error
 			protect, err := Middleware(MiddlewareConfig{
 				Verifier: v, Resolve: resolve, URL: PublicURL("https://api.example/"), AllowUnbound: tt.unbound,
+				Refused: func(_ *http.Request, err error) { refused = err },
 			})
 			if err != nil {
 				t.Fatal(err)
@@ -95,6 +97,9 @@ func TestMiddleware(t *testing.T) {
 			w := httptest.NewRecorder()
 			handler.ServeHTTP(w, r)
 
+			if (refused == nil) != (tt.status == 200) || refused != nil && refused.Error() == "" {
+				t.Errorf("Refused was told of %v", refused)
+			}
 			if w.Code != tt.status || called != (tt.status == 200) {
 				t.Errorf("got %d, handler called: %v; want %d", w.Code, called, tt.status)
 			}

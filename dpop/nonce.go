@@ -32,7 +32,7 @@ type NoncesConfig struct {
 	// replay memory does not survive a restart, and leave it nil where nonces
 	// are shared between processes.
 	Epoch []byte
-	// Now is the clock. Nil: time.Now.
+	// Now is the clock of a Verifier whose Config has none. Nil: time.Now.
 	Now func() time.Time
 }
 
@@ -88,8 +88,8 @@ type goodNonce struct {
 }
 
 // issue returns the nonce to hand out now; empty where there is no key.
-func (n *Nonces) issue(generation uint64) string {
-	return n.page(n.now(), generation).issue
+func (n *Nonces) issue(generation uint64, now time.Time) string {
+	return n.page(now, generation).issue
 }
 
 // check returns until when a proof with this nonce can be accepted, or the

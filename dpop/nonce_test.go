@@ -9,7 +9,7 @@ import (
 func TestNonceWindows(t *testing.T) {
 	now := time.Unix(3000, 0) // the start of a window of 5 minutes
 	n := NewNonces(NoncesConfig{Keys: testKeys, Now: func() time.Time { return now }})
-	nonce := n.issue(7)
+	nonce := n.issue(7, now)
 	for _, tt := range []struct {
 		name       string
 		at         time.Duration
@@ -50,7 +50,7 @@ func TestNonceOfAnother(t *testing.T) {
 		"own key":  {Epoch: []byte("start 2")},
 	} {
 		c.Now = now
-		if _, why := ours.check(NewNonces(c).issue(1), 1, now()); why != ReasonWrongNonce {
+		if _, why := ours.check(NewNonces(c).issue(1, now()), 1, now()); why != ReasonWrongNonce {
 			t.Errorf("nonce by another %s: got %q, want %q", name, why, ReasonWrongNonce)
 		}
 	}
@@ -73,14 +73,14 @@ func TestNonceKeyRotation(t *testing.T) {
 			t.Errorf("nonce is good: %v, want %v", !want, want)
 		}
 	}
-	first := n.issue(1)
+	first := n.issue(1, now)
 	step([][]byte{old, fresh})
 	good(first, true)
-	if n.issue(1) != first {
+	if n.issue(1, now) != first {
 		t.Error("a key that is not the first issues")
 	}
 	step([][]byte{fresh, old})
-	second := n.issue(1)
+	second := n.issue(1, now)
 	good(first, true)
 	good(second, true)
 	step([][]byte{fresh})
@@ -88,7 +88,7 @@ func TestNonceKeyRotation(t *testing.T) {
 	good(second, true)
 	step([][]byte{[]byte("short")})
 	good(second, false)
-	if got := n.issue(1); got != "" {
+	if got := n.issue(1, now); got != "" {
 		t.Errorf("without a usable key %q is issued", got)
 	}
 }

@@ -36,7 +36,7 @@ type Config struct {
 	// iat. Set it to the start of the process where Replay does not survive a
 	// restart; add Future to exclude proofs of clients whose clock is ahead, too.
 	NotBefore time.Time
-	// Now is the clock. Nil: time.Now.
+	// Now is the clock. Nil: that of Nonces, else time.Now.
 	Now func() time.Time
 	// Observe, where set, gets iat minus now of every proof with a good
 	// signature. It must not block.
@@ -89,6 +89,9 @@ func New(c Config) (*Verifier, error) {
 	}
 	if v.c.Now == nil {
 		v.c.Now = time.Now
+		if c.Nonces != nil {
+			v.c.Now = c.Nonces.now
+		}
 	}
 	v.c.Algs = slices.Clone(c.Algs)
 	v.algs, v.algsList = strings.Join(c.Algs, " "), strings.Join(c.Algs, ", ")
@@ -166,7 +169,7 @@ func (v *Verifier) Nonce() string {
 	if v.c.Nonces == nil {
 		return ""
 	}
-	return v.c.Nonces.issue(v.c.Replay.Generation())
+	return v.c.Nonces.issue(v.c.Replay.Generation(), v.c.Now())
 }
 
 // Algs returns the allowed algorithms, for dpop_signing_alg_values_supported.
