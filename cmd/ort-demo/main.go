@@ -29,7 +29,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	walkthrough := flags.Bool("walkthrough", false, "try everything without a browser, print each step, and exit")
 	flags.DurationVar(&o.idle, "idle", 2*time.Minute, "end a session after this `time` without use")
 	flags.DurationVar(&o.absolute, "absolute", 10*time.Minute, "end a session after this `time` in any case")
-	flags.StringVar(&o.data, "data", "", "keep sessions in this `directory` (default: a temporary one)")
+	flags.StringVar(&o.data, "data", "", "keep the gateway's database in this `directory` (default: a temporary one)")
 	if err := flags.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
 			return 0

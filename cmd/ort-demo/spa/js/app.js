@@ -57,7 +57,7 @@ async function begin() {
   $("fact-ort").textContent = cut(session.ort, 24);
   $("fact-key").textContent = cut(await thumbprint(session.key), 20);
   const since = session.user.since && new Date(session.user.since * 1000);
-  $("fact-since").textContent = since ? `at ${timeOfDay(since)}, for every app at once` : "–";
+  $("fact-since").textContent = since ? `${timeOfDay(since)}, for both apps` : "–";
   watching = new AbortController();
   session.watch((name, data) => {
     if (name === "session") take(data);
@@ -115,17 +115,17 @@ for (const [id, act] of Object.entries(actions)) {
 
 /** Runs an action of a button, and says what went wrong. */
 async function attempt(button, act) {
+  if (button.classList.contains("busy")) return;
   $("alert").hidden = true;
-  button.classList.add("busy");
-  button.disabled = true;
+  button.classList.add("busy"); // not disabled: it would lose the keyboard's focus
   try {
     await act();
   } catch (error) {
     await failed(error);
   } finally {
     button.classList.remove("busy");
-    button.disabled = false;
     render();
+    if (button.hidden) $("session").focus();
   }
 }
 
@@ -172,7 +172,6 @@ function showAttacks() {
     const button = element("button", { id: `try-${attack.id}`, "aria-describedby": `about-${attack.id}` }, "Try");
     button.append(element("span", "visually-hidden", `: ${attack.title}`));
     const verdict = element("p", { class: "verdict", role: "status" });
-    verdict.hidden = true;
     $("attacks").append(element("li", null,
       element("div", "attack",
         element("div", null, element("strong", null, attack.title), element("span", { id: `about-${attack.id}` }, attack.text)),
@@ -190,7 +189,6 @@ async function steal(attack, verdict) {
     element("b", null, refused ? "Refused" : "Not as it should be"), " ",
     element("code", null, `${status} ${failure?.error ?? ""}`), " ",
     refused ? attack.why : `Expected was ${attack.expect}.`);
-  verdict.hidden = false;
   tried.add(attack.id);
   if (tried.size === attacks.length) done("thief");
 }
@@ -204,8 +202,10 @@ function showNames() {
   $("app-which").textContent = demo.number === 1 ? "first of two apps" : "second of two apps";
   $("session-title").textContent = `Your session in ${demo.name}`;
   $("peer-title").textContent = `The other app: ${demo.otherName}`;
-  $("other-link-text").textContent = `Open ${demo.otherName}`;
-  $("other-link").href = `${demo.otherUrl}?login`;
+  for (const link of document.querySelectorAll(".other-link")) {
+    link.firstElementChild.textContent = `Open ${demo.otherName}`;
+    link.href = `${demo.otherUrl}?login`;
+  }
   for (const step of JSON.parse(sessionStorage.getItem("guide") ?? "[]")) mark(step);
 }
 
@@ -263,13 +263,14 @@ function renderPeer() {
     pill.dataset.state = peer.state;
     pill.textContent = text;
     $("peer-note").textContent = {
-      closed: "Open it from the top of this page: it finds the session without asking for a password.",
+      closed: "It finds the session by itself: no password is asked.",
       out: "It is open, and nobody is logged in there.",
       in: "It has an ORT of its own, for the same session: what ends one ends both.",
       ended: "It was told at once.",
     }[peer.state];
   }
   $("peer-deadlines").hidden = !alive;
+  $("peer-open").hidden = peer.state !== "closed";
   if (alive) countdown("peer-", peer.idle, peer.absolute);
 }
 
@@ -293,9 +294,10 @@ function words(reason) {
   const known = {
     revoked: "logged out", idle: "not used for too long", absolute: "its time is over", logout: "logged out",
     user_switch: "someone else logged in", admin: "by the administrator", backchannel_logout: "logged out",
-    grants_ended: "the identity provider took it back",
+    grants_ended: "the identity provider took it back", grant_ended: "the identity provider took it back",
+    unknown: "the gateway does not know it",
   };
-  return known[reason] ?? String(reason).replace(/^Unknown or invalid refresh token[:;,. ]*/, "") ?? "unknown";
+  return known[reason] ?? reason.replace(/^Unknown or invalid refresh token[:;,. ]*/, "");
 }
 
 /** RFC 7638: the name of the key, as the ORT has it sealed inside. */
