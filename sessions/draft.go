@@ -1,6 +1,7 @@
 package sessions
 
 import (
+	"cmp"
 	"slices"
 	"time"
 )
@@ -52,7 +53,9 @@ func (d *Draft) Grants() []Grant {
 			out = append(out, *g)
 		}
 	}
-	slices.SortFunc(out, func(a, b Grant) int { return a.Created.Compare(b.Created) })
+	slices.SortFunc(out, func(a, b Grant) int {
+		return cmp.Or(a.Created.Compare(b.Created), cmp.Compare(a.ID, b.ID))
+	})
 	return out
 }
 

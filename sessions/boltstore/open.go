@@ -62,7 +62,7 @@ func openFile(path string, o *bolt.Options) (db *bolt.DB, file *os.File, err err
 			if file != nil {
 				_ = file.Close() // and the lock with it
 			}
-			db, err = nil, fmt.Errorf("opening the session store %s: %w", path, unusable(fmt.Errorf("%v", p)))
+			db, err = nil, fmt.Errorf("opening the session store %s: %w", path, unusable(fault(p)))
 		}
 	}()
 	db, err = bolt.Open(path, 0o600, o)
@@ -83,6 +83,15 @@ func openFile(path string, o *bolt.Options) (db *bolt.DB, file *os.File, err err
 	return db, file, nil
 }
 
+// fault is what bbolt panicked with; a fault of the memory map is a page that
+// the file does not have.
+func fault(p any) error {
+	if _, ok := p.(interface{ Addr() uintptr }); ok {
+		return errors.New("it is shorter than what was written to it")
+	}
+	return fmt.Errorf("%v", p)
+}
+
 func unusable(err error) error {
 	return fmt.Errorf("no session store, or damaged (%w); the file was left as it is: put a backup in its place, or move it away to start empty", err)
 }
@@ -92,7 +101,7 @@ func (s *Store) load() (err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
 		if p := recover(); p != nil {
-			err = unusable(fmt.Errorf("%v", p))
+			err = unusable(fault(p))
 		}
 	}()
 	db := s.db.Load()

@@ -6,12 +6,16 @@ import (
 	"testing"
 
 	"go.uber.org/goleak"
+	"pgregory.net/rapid"
 
 	"github.com/ort-gateway/ort-gateway/sessions"
 	"github.com/ort-gateway/ort-gateway/sessions/storetest"
 )
 
 func TestMain(m *testing.M) {
+	if path := os.Getenv(crashFile); path != "" {
+		crashWriter(path)
+	}
 	goleak.VerifyTestMain(m)
 }
 
@@ -41,3 +45,8 @@ func crash(t testing.TB, place string) string {
 
 func TestStore(t *testing.T)      { storetest.Run(t, open) }
 func TestDurability(t *testing.T) { storetest.RunDurability(t, open, crash) }
+func TestModel(t *testing.T)      { storetest.RunModel(t, open) }
+
+func FuzzOperations(f *testing.F) {
+	f.Fuzz(rapid.MakeFuzz(storetest.Operations(f, open)))
+}

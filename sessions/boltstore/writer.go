@@ -86,7 +86,8 @@ func (s *Store) write() {
 	defer close(s.done)
 	flush := time.NewTimer(time.Hour)
 	flush.Stop()
-	armed, due := false, false
+	armed := false
+	left := 0 // records that this flush has to write
 	for {
 		select {
 		case <-s.wake:
@@ -97,19 +98,19 @@ func (s *Store) write() {
 			}
 			continue
 		case <-flush.C:
-			armed, due = false, true
+			armed, left = false, s.memory.waits()
 		}
 		for {
 			group, closed := s.take()
-			if len(group) == 0 && !due && !closed {
+			if len(group) == 0 && left <= 0 && !closed {
 				break
 			}
-			err := s.commit(group, due || closed)
-			more := s.memory.waits()
-			if due && more < maxFlush || err != nil { // what is left came meanwhile, or again, but not at once
-				due = false
+			err := s.commit(group, left > 0 || closed)
+			if left -= maxFlush; err != nil {
+				left = 0 // again, but not at once
 			}
-			if more > 0 && !due && !armed {
+			more := s.memory.waits()
+			if more > 0 && left <= 0 && !armed {
 				flush.Reset(flushAfter)
 				armed = true
 			}
