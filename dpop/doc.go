@@ -65,6 +65,7 @@
 //     unreserved characters, dot segments, default port, empty path.
 //   - Members given twice, in the header, the jwk or the payload, are refused, by
 //     their decoded names.
+//   - An object has at most 64 members, and 64 objects and arrays in it.
 //   - alg, use, key_ops and kid of a jwk are not looked at, nor x5c and the like.
 //   - A nonce is good for many proofs, each with a jti of its own. A valid nonce
 //     proves the time, so iat must be there but is not held against the clock.

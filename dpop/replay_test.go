@@ -27,17 +27,20 @@ func remember(t testing.TB, m *MemoryReplay, generation, n uint64, until time.Ti
 }
 
 func TestMemoryReplayExpires(t *testing.T) {
-	c := newClock(testNow)
+	c := newClock(time.Unix(1<<30, 0)) // a round number: nothing is kept longer than asked
 	m := NewMemoryReplay(0, c.now, false)
-	until := testNow.Add(time.Minute)
+	until := c.now().Add(64 * time.Second)
 	for i, want := range []ReplayResult{Fresh, Repeated} {
 		if got, err := remember(t, m, 0, 1, until); got != want || err != nil {
 			t.Errorf("%d: got %v, %v; want %v", i, got, err, want)
 		}
 	}
-	c.advance(time.Minute)
+	c.advance(64 * time.Second)
 	if got, _ := remember(t, m, 0, 1, until); got != Repeated {
 		t.Errorf("at its end: got %v, want Repeated", got)
+	}
+	if m.Len() != 1 {
+		t.Errorf("at its end: %d entries, want 1", m.Len())
 	}
 	c.advance(10 * time.Second)
 	if m.Len() != 0 {
@@ -114,6 +117,37 @@ func TestMemoryReplayFullOfOthers(t *testing.T) {
 	}
 }
 
+// What was dropped while the clock was ahead could be accepted again when it is
+// set back: then all nonces end instead.
+func TestMemoryReplayClockSetBack(t *testing.T) {
+	for _, generations := range []bool{true, false} {
+		c := newClock(testNow)
+		m := NewMemoryReplay(0, c.now, generations)
+		generation, until := m.Generation(), testNow.Add(time.Minute)
+		remember(t, m, generation, 1, until)
+		c.advance(time.Hour)
+		if m.Len() != 0 {
+			t.Fatalf("%d entries left after an hour", m.Len())
+		}
+		c.advance(-time.Hour)
+		want, wantGeneration := Repeated, generation
+		if generations {
+			want, wantGeneration = StaleGeneration, generation+1
+		}
+		got, err := remember(t, m, generation, 1, until)
+		if got != want || err != nil || m.Generation() != wantGeneration {
+			t.Errorf("generations %v: got %v, %v, generation %d; want %v, generation %d",
+				generations, got, err, m.Generation(), want, wantGeneration)
+		}
+		if !generations {
+			continue
+		}
+		if got, err := remember(t, m, m.Generation(), 1, until); got != Fresh || err != nil {
+			t.Errorf("with a nonce of the new generation: got %v, %v; want Fresh", got, err)
+		}
+	}
+}
+
 func TestMemoryReplayConcurrent(t *testing.T) {
 	m := NewMemoryReplay(1000, nil, true)
 	until := time.Now().Add(time.Minute)
@@ -138,9 +172,54 @@ func TestMemoryReplayConcurrent(t *testing.T) {
 	}
 }
 
-// FIELD: jti kept for a shorter time than the proof is accepted. Whatever the
-// lifetimes, the dates of the proofs, the clock (also set back) and the bound,
-// with and without nonces: nothing is accepted twice.
+// keeps writes down until when it was asked to remember.
+type keeps struct{ until time.Time }
+
+func (*keeps) Generation() uint64 { return 1 }
+func (k *keeps) Remember(_ context.Context, _ uint64, _ [32]byte, until time.Time) (ReplayResult, error) {
+	k.until = until
+	return Fresh, nil
+}
+
+// A known fault of this field: the jti is kept for a shorter time than the proof
+// is accepted. Here, a moment after the time for which it is kept, and at any
+// time later, the proof is refused without the replay memory.
+func TestKeptAsLongAsAccepted(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		seconds := func(low, high int, label string) time.Duration {
+			return time.Duration(rapid.IntRange(low*1000, high*1000).Draw(t, label)) * time.Millisecond
+		}
+		c, kept := newClock(testNow), new(keeps)
+		cfg := Config{
+			Now: c.now, Replay: kept,
+			ProofLifetime: seconds(1, 300, "lifetime"), Future: seconds(1, 300, "future"),
+		}
+		offset := seconds(-int(cfg.ProofLifetime/time.Second), int(cfg.Future/time.Second), "iat offset")
+		p := proof{id: "a", algorithm: &algorithms[0], issuedAt: testNow.Add(offset)}
+		if rapid.Bool().Draw(t, "nonces") {
+			cfg.Nonces = NewNonces(NoncesConfig{Lifetime: seconds(1, 600, "nonce lifetime")})
+		}
+		v, err := New(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.nonce = v.Nonce()
+		var a acceptance
+		if !v.inTime(&p, &a, Request{}, c.now()) {
+			t.Fatalf("iat %v from now: %v", offset, p.refused)
+		}
+		if _, err := v.remember(context.Background(), &p, a); err != nil {
+			t.Fatal(err)
+		}
+		later := kept.until.Add(1 + time.Duration(rapid.Int64Range(0, int64(time.Hour)).Draw(t, "later")))
+		if v.inTime(&p, &a, Request{}, later) {
+			t.Errorf("kept until %v, but accepted at %v", kept.until, later)
+		}
+	})
+}
+
+// Whatever the lifetimes, the dates of the proofs, the clock (also set back) and
+// the bound, with and without nonces: nothing is accepted twice.
 func TestNothingIsAcceptedTwice(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		c := newClock(testNow)

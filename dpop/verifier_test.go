@@ -63,7 +63,7 @@ func TestVerify(t *testing.T) {
 	}
 }
 
-// Contract: the nonce is told after all that can be read without a signature
+// The nonce is told after all that can be read without a signature
 // check, and before the signature, the key and the replay.
 func TestVerifyOrder(t *testing.T) {
 	nonceAt := slices.Index(Reasons(), ReasonNoNonce)
@@ -87,7 +87,7 @@ func TestVerifyOrder(t *testing.T) {
 	}
 }
 
-// FIELD: a client whose clock is wrong must be told by how much and which way.
+// A client whose clock is wrong must be told by how much and which way.
 func TestClockOffsetIsTold(t *testing.T) {
 	for offset, want := range map[time.Duration]string{
 		-90 * time.Second: "iat of the DPoP proof is 90 s in the past (at most 60 s): the client's clock is behind by that much, or the proof is old",
