@@ -65,3 +65,26 @@ func ReadIDToken(token, issuer, client string) (IDToken, error) {
 	}
 	return t, nil
 }
+
+// ClientOfAssertion is the client that an assertion is of: its subject (RFC 7523
+// section 3). It is only a name here: the upstream checks the assertion.
+func ClientOfAssertion(assertion string) (string, bool) {
+	if assertion == "" {
+		return "", false
+	}
+	var c claims
+	if _, _, err := jwt.NewParser().ParseUnverified(assertion, &c); err != nil {
+		return "", false
+	}
+	return c.Subject, c.Subject != ""
+}
+
+// Why says what was wrong with an ID token without a byte of it, for the log.
+func Why(err error) string {
+	for _, known := range []error{ErrIssuer, ErrAudience, ErrSubject} {
+		if errors.Is(err, known) {
+			return known.Error()
+		}
+	}
+	return "it is not a signed JWT that can be read"
+}

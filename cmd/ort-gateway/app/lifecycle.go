@@ -12,6 +12,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/ort-gateway/ort-gateway/proxy"
 )
 
 // server owns the two listeners and the order of the end.
@@ -118,12 +120,12 @@ func (s *server) run(ctx context.Context, public, admin http.Handler) error {
 	if s.certificate != nil {
 		running.Go(func() { s.certificate.watch.run(background) })
 	}
-	publicServer, adminServer := s.publicServer(public), s.adminServer(admin)
+	publicServer, adminServer := proxy.Server(public, s.log), s.adminServer(admin)
 	defer publicServer.Close()
 	defer adminServer.Close()
 	failed := make(chan error, 2)
-	running.Go(func() { failed <- s.serve(publicServer, s.public, s.certificate != nil) })
-	running.Go(func() { failed <- s.serve(adminServer, s.admin, false) })
+	running.Go(func() { failed <- s.serve(publicServer, s.framed()) })
+	running.Go(func() { failed <- s.serve(adminServer, s.admin) })
 	s.log.Info("listening", "public", s.public.Addr().String(), "admin", s.admin.Addr().String(), "tls", s.certificate != nil)
 
 	var failure error
@@ -138,33 +140,20 @@ func (s *server) run(ctx context.Context, public, admin http.Handler) error {
 	return failure
 }
 
-func (s *server) serve(srv *http.Server, l net.Listener, withTLS bool) error {
-	var err error
-	if withTLS {
-		err = srv.ServeTLS(l, "", "")
-	} else {
-		err = srv.Serve(l)
+// framed is the public listener with TLS, where it is set, and its check of framing.
+func (s *server) framed() net.Listener {
+	if s.certificate == nil {
+		return proxy.Listener(s.public, nil)
 	}
+	return proxy.Listener(s.public, s.certificate.config())
+}
+
+func (s *server) serve(srv *http.Server, l net.Listener) error {
+	err := srv.Serve(l)
 	if errors.Is(err, http.ErrServerClosed) {
 		return nil
 	}
 	return fmt.Errorf("accepting connections at %s: %w", l.Addr(), bare(err))
-}
-
-// publicServer bounds what a client may do before its request is known. Nothing bounds a whole request or answer:
-// uploads and event streams take as long as they take.
-func (s *server) publicServer(h http.Handler) *http.Server {
-	srv := &http.Server{
-		Handler:                      h,
-		ReadHeaderTimeout:            10 * time.Second,
-		IdleTimeout:                  2 * time.Minute,
-		ErrorLog:                     libraryLogger(s.log),
-		DisableGeneralOptionsHandler: true, // OPTIONS * is the upstream's
-	}
-	if s.certificate != nil {
-		srv.TLSConfig = s.certificate.config()
-	}
-	return srv
 }
 
 func (s *server) adminServer(h http.Handler) *http.Server {

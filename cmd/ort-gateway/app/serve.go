@@ -2,19 +2,264 @@ package app
 
 import (
 	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
 	"log/slog"
-	"net/http"
+	"os"
+	"runtime/debug"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/ort-gateway/ort-gateway/dpop"
+	"github.com/ort-gateway/ort-gateway/metrics"
+	"github.com/ort-gateway/ort-gateway/ortengine"
+	"github.com/ort-gateway/ort-gateway/ortengine/seal"
+	"github.com/ort-gateway/ort-gateway/proxy"
+	"github.com/ort-gateway/ort-gateway/proxy/upstream"
+	"github.com/ort-gateway/ort-gateway/sessions"
+	"github.com/ort-gateway/ort-gateway/sessions/boltstore"
 )
 
 // serve puts the gateway together and runs it until ctx ends (the first signal); hurry is the
 // second.
 func serve(ctx context.Context, s *Settings, log *slog.Logger, hurry <-chan struct{}) error {
-	ready := newReadiness(log)
-	admin := http.NewServeMux()
-	admin.HandleFunc("/livez", ready.livez)
-	admin.HandleFunc("/readyz", ready.readyz)
-	public := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		http.Error(w, "nothing is served here yet", http.StatusServiceUnavailable)
+	tuneCollector()
+	g, err := assemble(s, log)
+	if err != nil {
+		return err
+	}
+	background, stop := context.WithCancel(context.WithoutCancel(ctx))
+	var running sync.WaitGroup
+	g.start(background, &running)
+	srv := newServer(s, log, g.ready, hooks{
+		drain: g.gateway.Close,
+		flush: g.engine.Close,
+		close: func() error {
+			stop()
+			running.Wait()
+			return g.store.Close()
+		},
+	}, hurry)
+	return srv.run(ctx, g.gateway, proxy.Admin(proxy.AdminConfig{
+		Live: g.ready.livez, Ready: g.ready.readyz, Metrics: metrics.Handler(g.registry),
+	}))
+}
+
+// parts is the gateway put together.
+type parts struct {
+	settings *Settings
+	log      *slog.Logger
+	ready    *readiness
+	registry *prometheus.Registry
+	metrics  *metrics.Metrics
+	keys     *seal.Keyring
+	store    *boltstore.Store
+	engine   *ortengine.Engine
+	metadata *upstream.Metadata
+	gateway  *proxy.Gateway
+}
+
+// assemble makes every part, from those that need no other up.
+func assemble(s *Settings, log *slog.Logger) (_ *parts, err error) {
+	p := &parts{settings: s, log: log, ready: newReadiness(log), registry: prometheus.NewRegistry()}
+	if p.keys, err = sealingKeys(s); err != nil {
+		return nil, err
+	}
+	p.store, err = boltstore.Open(boltstore.Config{
+		Path: s.StorePath, MaxTransactions: s.MaxTransactions, Logger: log,
+		Observe: func(op string, err error, d time.Duration) { p.metrics.StoreOperation(op, err, d) },
 	})
-	return newServer(s, log, ready, hooks{}, hurry).run(ctx, public, admin)
+	if err != nil {
+		return nil, fmt.Errorf("ORT_STORE_URL: %w", err)
+	}
+	defer func() {
+		if err != nil {
+			p.store.Close()
+		}
+	}()
+	replay := dpop.NewMemoryReplay(0, nil, p.ownNonces())
+	p.metrics = p.newMetrics(replay)
+	p.metrics.SealingKeys(p.keys.IDs())
+	p.engine, err = ortengine.New(ortengine.Config{
+		Store: p.store, Keys: p.keys, Idle: s.SessionIdleTimeout, Absolute: s.SessionAbsoluteTimeout,
+		Login: s.LoginTimeout, Upstream: s.UpstreamTimeout,
+		Policy: ortengine.Policy{
+			Clients: s.Clients, Audiences: s.Audiences, Confidential: s.ConfidentialClients, OnlineOnly: s.OnlineOnlyClients,
+		},
+		Logger: log, Metrics: p.metrics,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return p, p.assembleProxy(replay)
+}
+
+// upstreamConnect is how long a connection to the upstream may take.
+const upstreamConnect = 5 * time.Second
+
+func (p *parts) assembleProxy(replay *dpop.MemoryReplay) error {
+	s := p.settings
+	transport := proxy.NewTransport(s.UpstreamCAs, upstreamConnect)
+	verifier, err := p.verifier(replay)
+	if err != nil {
+		return err
+	}
+	p.metadata, err = upstream.NewMetadata(upstream.MetadataConfig{
+		Issuers: s.Issuers, Upstream: s.UpstreamURL, Client: transport, Logger: p.log,
+		Changed: func(state *upstream.State) { p.gateway.Learn(state) },
+		Up:      p.metrics.UpstreamUp,
+	})
+	if err != nil {
+		return err
+	}
+	var scope []string
+	if s.UpstreamScope != nil {
+		scope = append([]string{}, strings.Fields(*s.UpstreamScope)...)
+	}
+	p.gateway, err = proxy.New(proxy.Config{
+		Public: s.PublicOrigin, Issuers: s.Issuers, Upstream: s.UpstreamURL, Transport: transport, TrustedProxies: s.TrustedProxies,
+		Engine: p.engine, Metadata: p.metadata, Cookies: p.keys.Box("cookie"), Verifier: verifier,
+		DPoPUpstream: s.DPoPAuthority == "upstream", DPoPAlgs: s.DPoPAlgs,
+		Absolute: s.SessionAbsoluteTimeout, UpstreamTimeout: s.UpstreamTimeout,
+		UpstreamScope: scope, UpstreamConsent: s.UpstreamConsent, CORSOrigins: s.CORSOrigins, MaxStreams: halfOfFiles(),
+		Logger: p.log, Metrics: p.metrics,
+	})
+	return err
+}
+
+// ownNonces says whether the gateway asks proofs for a nonce of its own.
+func (p *parts) ownNonces() bool {
+	return p.settings.DPoPNonceRequired && p.settings.DPoPAuthority == "gateway"
+}
+
+func (p *parts) verifier(replay dpop.ReplayCache) (*dpop.Verifier, error) {
+	s := p.settings
+	c := dpop.Config{
+		Algs: s.DPoPAlgs, Replay: replay, ProofLifetime: s.DPoPProofLifetime, NotBefore: time.Now(), Observe: p.metrics.ClockOffset,
+	}
+	if p.ownNonces() {
+		// The replay memory dies with the process, and so does every nonce: no proof of
+		// the time before is taken.
+		epoch := make([]byte, 16)
+		rand.Read(epoch)
+		c.Nonces = dpop.NewNonces(dpop.NoncesConfig{Keys: p.keys.Box("nonce").Subkeys, Lifetime: s.DPoPNonceLifetime, Epoch: epoch})
+	}
+	return dpop.New(c)
+}
+
+func (p *parts) newMetrics(replay *dpop.MemoryReplay) *metrics.Metrics {
+	reasons := make([]string, 0, len(dpop.Reasons()))
+	for _, r := range dpop.Reasons() {
+		reasons = append(reasons, string(r))
+	}
+	build := thisBuild()
+	return metrics.New(p.registry, metrics.Config{
+		Version: build.version, Revision: build.revision, GoVersion: build.goVersion,
+		Store: "bolt", DPoPAuthority: p.settings.DPoPAuthority, DPoPReasons: reasons,
+		NotFound:            func(err error) bool { return errors.Is(err, sessions.ErrNotFound) },
+		SessionsActive:      func() float64 { return float64(p.store.Stats().Active) },
+		TransactionsWaiting: func() float64 { return float64(p.store.Stats().Transactions) },
+		StoreSize:           func() float64 { return float64(p.store.Stats().Bytes) },
+		ReplayEntries:       func() float64 { return float64(replay.Len()) },
+		EventsStreams:       func() float64 { return float64(p.gateway.Streams()) },
+	})
+}
+
+// sweepEvery is how often old records are looked for.
+const sweepEvery = 10 * time.Second
+
+// start runs what goes on in the background until the context ends.
+func (p *parts) start(ctx context.Context, running *sync.WaitGroup) {
+	p.ready.add("store", p.store.Ready)
+	p.ready.add("upstream", func(context.Context) error {
+		switch {
+		case !p.metadata.State().Complete():
+			return errors.New("no discovery document of every issuer was fetched yet")
+		case !p.metadata.Up():
+			return errors.New("the last fetch of the discovery documents failed")
+		}
+		return nil
+	})
+	running.Go(func() { p.metadata.Run(ctx) })
+	running.Go(func() {
+		sweep, stop := every(sweepEvery)
+		defer stop()
+		p.engine.Sweep(ctx, sweep)
+	})
+	running.Go(func() { p.countPushedOut(ctx) })
+	running.Go(func() {
+		watchSealingKeys(ctx, p.settings, p.log, func(text string) error {
+			keys, err := seal.ParseKeys(text)
+			if err != nil {
+				return err
+			}
+			p.keys.Replace(keys)
+			p.metrics.SealingKeys(p.keys.IDs())
+			return nil
+		})
+	})
+}
+
+func every(d time.Duration) (<-chan time.Time, func()) {
+	t := time.NewTicker(d)
+	return t.C, t.Stop
+}
+
+// countPushedOut carries the store's count of transactions that were pushed out
+// over to the metric.
+func (p *parts) countPushedOut(ctx context.Context) {
+	tick, stop := every(time.Second)
+	defer stop()
+	for told := 0; ; {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick:
+		}
+		if n := p.store.Stats().PushedOut; n > told {
+			p.metrics.TransactionPushedOut(n - told)
+			p.log.Warn("transactions were pushed out: more than ORT_MAX_TRANSACTIONS wait", "pushed_out", n-told)
+			told = n
+		}
+	}
+}
+
+// keyFileSuffix is where the embedded store's own sealing key is kept, beside it.
+const keyFileSuffix = ".key"
+
+func sealingKeys(s *Settings) (*seal.Keyring, error) {
+	if s.SealingKeys.IsSet() {
+		return seal.ParseKeys(s.SealingKeys.Reveal())
+	}
+	keys, err := seal.LoadOrCreate(s.StorePath + keyFileSuffix)
+	if err != nil {
+		return nil, fmt.Errorf("ORT_STORE_URL: the sealing key beside the store: %w", err)
+	}
+	return keys, nil
+}
+
+// halfOfFiles is half of the file descriptors that the process may open: event
+// streams leave the rest to everything else.
+func halfOfFiles() int {
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		return 512
+	}
+	return int(min(limit.Cur, 1<<20) / 2)
+}
+
+// collectorPercent lets the heap grow to five times what lives before it is
+// collected: what lives is a few MiB, so this costs little memory and saves a
+// tenth of the work of a request.
+const collectorPercent = 400
+
+func tuneCollector() {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(collectorPercent)
+	}
 }

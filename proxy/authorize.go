@@ -1,0 +1,354 @@
+package proxy
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/ort-gateway/ort-gateway/dpop"
+	"github.com/ort-gateway/ort-gateway/ortengine"
+	"github.com/ort-gateway/ort-gateway/proxy/rewrite"
+	"github.com/ort-gateway/ort-gateway/proxy/upstream"
+	"github.com/ort-gateway/ort-gateway/sessions"
+)
+
+// The scopes that decide (OIDC Core section 11 has the second).
+const (
+	onlineAccess  = "online_access"
+	offlineAccess = "offline_access"
+)
+
+// decisive are the parameters that the gateway reads or rewrites in an
+// authorization request.
+var decisive = []string{
+	"scope", "response_type", "response_mode", "client_id", "redirect_uri", "state", "prompt", "max_age", "code_challenge",
+	"code_challenge_method", "dpop_jkt", "audience", "resource", "request", "request_uri",
+}
+
+// authorize handles the authorization endpoint. A POST's query and body are each
+// read and rewritten for themselves: some login forms are posted to the
+// authorization URL, with its query.
+func (g *Gateway) authorize(w http.ResponseWriter, r *http.Request, at *location) error {
+	if r.Method != http.MethodGet && r.Method != http.MethodPost && r.Method != http.MethodHead {
+		return g.passThrough(w, r, at)
+	}
+	a := &authorization{Gateway: g, at: at, from: r}
+	edit := requestEdit{}
+	query, changed, err := a.read(r.URL.RawQuery, true)
+	if err == nil && changed {
+		edit.RawQuery = &query
+	}
+	if err == nil && r.Method == http.MethodPost {
+		edit.Body, err = a.readBody(w, r)
+	}
+	if err != nil {
+		return a.fail(w, r, err)
+	}
+	g.sendTimed(w, r, edit, a.observe)
+	return nil
+}
+
+// authorization is one authorization request on its way.
+type authorization struct {
+	*Gateway
+	at     *location
+	from   *http.Request
+	cookie string // the browser cookie that the answer sets, empty: none
+	begun  []ortengine.Begun
+	failed *rewrite.Form // what an error was found in
+}
+
+// errPage marks refusals that go to nobody but the person: the request cannot
+// be read well enough to know whose it is.
+type errPage struct{ why *ortengine.Error }
+
+func (e errPage) Error() string { return e.why.Error() }
+func (e errPage) Unwrap() error { return e.why }
+
+// readBody reads the body of a POST; nil where it is forwarded as it streams.
+func (a *authorization) readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
+	raw, err := io.ReadAll(io.LimitReader(r.Body, maxBody+1))
+	if err != nil {
+		e := invalidRequest("The body could not be read")
+		e.Cause = err
+		return nil, errPage{e}
+	}
+	isForm := checkFormHeader(r.Header) == nil
+	switch {
+	case len(raw) > maxBody && (isForm || asksLoosely(string(raw))):
+		return nil, errPage{refusal(http.StatusRequestEntityTooLarge, ortengine.InvalidRequest, "The body is larger than 1 MiB")}
+	case !isForm && asksLoosely(string(raw)):
+		return nil, errPage{invalidRequest("An authorization request must be application/x-www-form-urlencoded, uncompressed")}
+	case isForm:
+		body, changed, err := a.read(string(raw), false)
+		if err != nil || changed {
+			return []byte(body), err
+		}
+	}
+	r.Body = struct {
+		io.Reader
+		io.Closer
+	}{io.MultiReader(bytes.NewReader(raw), r.Body), r.Body}
+	return nil, nil
+}
+
+// asksLoosely says whether online_access may be meant in text that cannot be
+// parsed.
+func asksLoosely(text string) bool { return strings.Contains(text, onlineAccess) }
+
+// read looks at the parameters of a query or body and rewrites them where they
+// ask for online_access. The rows of the table in the contract, in their order.
+func (a *authorization) read(raw string, query bool) (rewritten string, changed bool, err error) {
+	if raw == "" {
+		return raw, false, nil
+	}
+	form, err := rewrite.ParseForm(raw)
+	if err != nil {
+		if asksLoosely(raw) {
+			return raw, false, errPage{invalidRequest("The parameters cannot be read: bad escapes or too many of them")}
+		}
+		return raw, false, nil
+	}
+	client := form.Get("client_id")
+	changed = a.dropOffline(form, client)
+	asked, repeated := asks(form)
+	switch {
+	case repeated:
+		return raw, false, errPage{invalidRequest("A parameter is repeated")}
+	case form.Has("request_uri") && !form.Has("request"):
+		if err := a.usePushed(form.Get("request_uri")); err != nil {
+			return raw, false, err
+		}
+		return form.String(), changed, nil
+	case !asked || form.Has("request"):
+		return form.String(), changed, nil
+	case form.Duplicate(manyTimes...) != "" || form.Lookalike(decisive...) != "":
+		return raw, false, errPage{invalidRequest("A parameter is repeated, or named like another")}
+	}
+	a.failed = form
+	begun, err := a.begin(a.from.Context(), form, client, form.Get("dpop_jkt"), true)
+	if err != nil {
+		return raw, false, err
+	}
+	if begun != nil {
+		a.begun = append(a.begun, *begun)
+	}
+	return form.String(), true, nil
+}
+
+// asks says whether a request asks for online_access; repeated, whether it does
+// with more than one scope parameter, so that nobody knows which counts.
+func asks(form *rewrite.Form) (asked, repeated bool) {
+	scopes := form.Values("scope")
+	for _, s := range scopes {
+		asked = asked || rewrite.HasScope(s, onlineAccess)
+	}
+	return asked, asked && len(scopes) > 1
+}
+
+// dropOffline takes offline_access out of a request of a client that gets
+// refresh tokens as ORTs alone: no script in its page can ask for one that
+// outlives the session.
+func (g *Gateway) dropOffline(form *rewrite.Form, client string) bool {
+	scope := form.Get("scope")
+	if !g.Engine.Policy.IsOnlineOnly(client) || !rewrite.HasScope(scope, offlineAccess) {
+		return false
+	}
+	setScope(form, rewrite.RemoveScope(scope, offlineAccess))
+	return true
+}
+
+func setScope(form *rewrite.Form, scope string) {
+	if scope == "" {
+		form.Del("scope")
+		return
+	}
+	form.Set("scope", scope)
+}
+
+// begin records a request for online_access and rewrites it. Nil: it was
+// dropped silently, nothing is recorded.
+func (a *authorization) begin(ctx context.Context, form *rewrite.Form, client, thumbprint string, browser bool) (*ortengine.Begun, error) {
+	scope := form.Get("scope")
+	provider := a.at.providers[0]
+	switch {
+	case rewrite.HasScope(scope, offlineAccess):
+		return nil, invalidRequest("Cannot request both online_access and offline_access scopes")
+	case client == "":
+		return nil, errPage{invalidRequest("client_id is missing")}
+	case !returnsCode(form.Get("response_type")):
+		setScope(form, rewrite.RemoveScope(scope, onlineAccess))
+		return nil, nil
+	case form.Get("code_challenge") == "":
+		return nil, invalidRequest("PKCE is needed for online_access: code_challenge is missing")
+	case !provider.S256():
+		a.Logger.LogAttrs(ctx, slog.LevelWarn, "online_access dropped: the upstream's metadata do not list S256 among code_challenge_methods_supported",
+			slog.String("issuer", provider.Issuer))
+		setScope(form, rewrite.RemoveScope(scope, onlineAccess))
+		return nil, nil
+	case thumbprint != "" && !dpop.ValidThumbprint(thumbprint):
+		return nil, invalidRequest("dpop_jkt is not a JWK thumbprint")
+	}
+	added := a.upstreamScopes(provider, scope)
+	request := ortengine.Authorization{
+		Place: provider.Authorization, Client: client, Scope: scope, Audiences: audiences(form),
+		Challenge: form.Get("code_challenge"), Method: form.Get("code_challenge_method"), Thumbprint: thumbprint,
+		GatewayScopes: added, Address: a.forwarder.clientAddr(a.from),
+	}
+	if browser {
+		request.Browser = sessions.BrowserOf(a.browserCookie())
+	}
+	begun, err := a.Engine.Begin(ctx, request)
+	if err != nil {
+		return nil, err
+	}
+	if begun.None {
+		added = nil
+	} else if browser {
+		a.cookie = a.browserCookie()
+	}
+	a.rewrite(form, scope, added, begun)
+	return &begun, nil
+}
+
+// browserCookie is the browser's cookie, made once for a request.
+func (a *authorization) browserCookie() string {
+	if a.cookie == "" {
+		a.cookie = a.browsers.ofOrFresh(a.from)
+	}
+	return a.cookie
+}
+
+// upstreamScopes are what online_access becomes upstream and the client did not
+// ask for itself.
+func (g *Gateway) upstreamScopes(p *upstream.Provider, scope string) []string {
+	want := g.UpstreamScope
+	if want == nil && !isKeycloak(p) {
+		want = []string{offlineAccess}
+	}
+	return slices.DeleteFunc(slices.Clone(want), func(s string) bool { return rewrite.HasScope(scope, s) })
+}
+
+// isKeycloak knows Keycloak by its end-session endpoint. It gives refresh tokens
+// bound to the session unasked, and offline_access would end single sign-on.
+func isKeycloak(p *upstream.Provider) bool {
+	return strings.HasSuffix(p.EndSession, "/protocol/openid-connect/logout")
+}
+
+// rewrite makes of a request for an ORT one that the upstream knows.
+func (a *authorization) rewrite(form *rewrite.Form, scope string, added []string, begun ortengine.Begun) {
+	setScope(form, rewrite.AddScope(rewrite.RemoveScope(scope, onlineAccess), added...))
+	form.Set("code_challenge", begun.Challenge)
+	form.Set("code_challenge_method", "S256")
+	if !a.DPoPUpstream {
+		form.Del("dpop_jkt")
+	}
+	if begun.None {
+		return
+	}
+	if a.UpstreamConsent && slices.Contains(added, offlineAccess) {
+		if prompt := form.Get("prompt"); !rewrite.HasScope(prompt, "none") {
+			form.Set("prompt", rewrite.AddScope(prompt, "consent"))
+		}
+	}
+	if rewrite.HasScope(scope, "openid") {
+		oldest := int64(a.Absolute / time.Second)
+		if asked, err := strconv.ParseInt(form.Get("max_age"), 10, 64); !form.Has("max_age") || err == nil && asked > oldest {
+			form.Set("max_age", strconv.FormatInt(oldest, 10))
+		}
+	}
+}
+
+// returnsCode says whether a response_type has a code in it (OAuth 2.0 Multiple
+// Response Types section 3); a missing one is for the upstream to refuse.
+func returnsCode(responseType string) bool { return rewrite.HasScope(responseType, "code") }
+
+// usePushed ties a browser to the pushed request that it now uses.
+func (a *authorization) usePushed(uri string) error {
+	cookie := a.browsers.ofOrFresh(a.from)
+	t, known, err := a.Engine.UsePushed(a.from.Context(), uri, sessions.BrowserOf(cookie))
+	if err != nil {
+		return errPage{ortengine.AsError(err)}
+	}
+	if known && !t.None {
+		a.cookie = cookie
+	}
+	return nil
+}
+
+// observe looks at the upstream's answer before it leaves: it gives the browser
+// its cookie, notes whose code it brings, and forgets what failed.
+func (a *authorization) observe(resp *http.Response) error {
+	if a.cookie != "" {
+		a.browsers.set(resp.Header, a.cookie)
+		forbidCaching(resp.Header)
+	}
+	a.owners.saw(a.from, resp)
+	if isRedirect(resp.StatusCode) {
+		if params, ok := rewrite.LocationParams(resp.Header.Get("Location")); ok && params.Has("error") {
+			for _, b := range a.begun {
+				if b.Added {
+					a.Engine.Failed(a.from.Context(), b.Key)
+				}
+			}
+		}
+	}
+	return a.seeRedirect(a.from, resp, a.cookie)
+}
+
+// forbidCaching keeps an answer with a browser's cookie out of shared caches.
+func forbidCaching(h http.Header) {
+	if h.Get("Cache-Control") == "" {
+		h.Set("Cache-Control", "no-store")
+	}
+}
+
+func isRedirect(status int) bool { return status >= 300 && status < 400 }
+
+// seeRedirect notes the browser whose request is answered with a code, before
+// the redirect with it leaves.
+func (g *Gateway) seeRedirect(r *http.Request, resp *http.Response, cookie string) error {
+	if !isRedirect(resp.StatusCode) {
+		return nil
+	}
+	params, ok := rewrite.LocationParams(resp.Header.Get("Location"))
+	if !ok || !params.Has("code") {
+		return nil
+	}
+	if cookie == "" {
+		cookie = g.browsers.of(r)
+	}
+	if cookie == "" {
+		return nil
+	}
+	codes := params.Values("code")
+	return g.Engine.SawCode(r.Context(), codes[len(codes)-1], sessions.BrowserOf(cookie))
+}
+
+// fail gives an error to the client's redirect_uri where that is safe, else to
+// the person.
+func (a *authorization) fail(w http.ResponseWriter, r *http.Request, err error) error {
+	e := ortengine.AsError(err)
+	var page errPage
+	if errors.As(err, &page) || a.failed == nil || e.Status >= 500 {
+		return e
+	}
+	if location, ok := a.owners.deliver(r, a.at.providers[0], a.failed, e); ok {
+		w.Header().Set("Location", location)
+		w.Header().Set("Cache-Control", "no-store")
+		status := http.StatusFound
+		if r.Method == http.MethodPost {
+			status = http.StatusSeeOther
+		}
+		w.WriteHeader(status)
+		return nil
+	}
+	return e
+}

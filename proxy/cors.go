@@ -1,0 +1,242 @@
+package proxy
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/ort-gateway/ort-gateway/proxy/upstream"
+)
+
+// The header fields of CORS (Fetch standard section 3.2).
+const (
+	allowOrigin      = "Access-Control-Allow-Origin"
+	allowCredentials = "Access-Control-Allow-Credentials"
+	allowHeaders     = "Access-Control-Allow-Headers"
+	allowMethods     = "Access-Control-Allow-Methods"
+	exposeHeaders    = "Access-Control-Expose-Headers"
+	maxAge           = "Access-Control-Max-Age"
+	requestMethod    = "Access-Control-Request-Method"
+	requestHeaders   = "Access-Control-Request-Headers"
+)
+
+// allowance is what the upstream said of an origin.
+type allowance struct {
+	origin      string // the value of Access-Control-Allow-Origin: the origin, or *
+	credentials bool
+}
+
+// client and origin that an allowance is for.
+type corsKey struct{ client, origin string }
+
+const (
+	corsLife = time.Hour
+	maxCORS  = 10000
+	maxName  = 512 // of a client or origin that is remembered, in bytes
+)
+
+// cors gives answers of the gateway's own the allowance that the upstream's have,
+// and tells browsers of the fields that DPoP needs (RFC 9449 section 8).
+type cors struct {
+	g       *Gateway
+	allowed *recent[corsKey, allowance] // a yes alone is remembered
+}
+
+func newCORS(g *Gateway) *cors {
+	return &cors{g: g, allowed: newRecent[corsKey, allowance](maxCORS, g.Now)}
+}
+
+// has says whether browsers of other origins call an endpoint with DPoP.
+func (l *location) crossOrigin() bool {
+	switch l.kind {
+	case endpointToken, endpointRevocation, endpointPAR, endpointOwn:
+		return true
+	}
+	return false
+}
+
+// passed completes an answer of the upstream.
+func (c *cors) passed(h http.Header, r *http.Request, at *location, client string) {
+	origin := r.Header.Get("Origin")
+	if origin == "" || !at.crossOrigin() {
+		return
+	}
+	if c.g.CORSOrigins != nil {
+		c.override(h, origin)
+		return
+	}
+	a, ok := allowanceIn(h, origin)
+	if !ok {
+		return
+	}
+	c.remember(client, origin, a)
+	addExposed(h)
+}
+
+// allowanceIn reads an allowance for an origin from an answer.
+func allowanceIn(h http.Header, origin string) (allowance, bool) {
+	got := h.Get(allowOrigin)
+	if got == "" || got != "*" && got != origin {
+		return allowance{}, false
+	}
+	return allowance{origin: got, credentials: h.Get(allowCredentials) == "true"}, true
+}
+
+func (c *cors) remember(client, origin string, a allowance) {
+	if len(client) <= maxName && len(origin) <= maxName {
+		c.allowed.add(corsKey{client, origin}, a, corsLife)
+	}
+}
+
+// override answers by ORT_CORS_ORIGINS in place of the upstream.
+func (c *cors) override(h http.Header, origin string) {
+	for _, name := range []string{allowOrigin, allowCredentials, allowHeaders, allowMethods, exposeHeaders, maxAge} {
+		h.Del(name)
+	}
+	if slices.Contains(c.g.CORSOrigins, origin) {
+		c.write(h, allowance{origin: origin})
+	} else {
+		addVary(h)
+	}
+}
+
+// decorate gives an answer of the gateway's own the upstream's allowance for this
+// client and origin; where none is known the upstream is asked.
+func (c *cors) decorate(h http.Header, r *http.Request, at *location, client string) {
+	origin := r.Header.Get("Origin")
+	if origin == "" || !at.crossOrigin() {
+		return
+	}
+	if c.g.CORSOrigins != nil {
+		c.override(h, origin)
+		return
+	}
+	if a, ok := c.of(r.Context(), r, at, client, origin); ok {
+		c.write(h, a)
+	}
+}
+
+func (c *cors) of(ctx context.Context, r *http.Request, at *location, client, origin string) (allowance, bool) {
+	if a, ok := c.allowed.get(corsKey{client, origin}); ok {
+		return a, true
+	}
+	a, ok := c.ask(ctx, r, at, origin)
+	if ok {
+		c.remember(client, origin, a)
+	}
+	return a, ok
+}
+
+func (c *cors) write(h http.Header, a allowance) {
+	h.Set(allowOrigin, a.origin)
+	if a.credentials {
+		h.Set(allowCredentials, "true")
+	}
+	addVary(h)
+	addExposed(h)
+}
+
+func addVary(h http.Header) { addToList(h, "Vary", "Origin") }
+
+func addExposed(h http.Header) { addToList(h, exposeHeaders, "DPoP-Nonce", "WWW-Authenticate") }
+
+// addToList adds elements to a list-valued field, where they are missing.
+func addToList(h http.Header, name string, elements ...string) {
+	for _, e := range elements {
+		if !hasToken(h.Values(name), e) {
+			if old := h.Get(name); old != "" {
+				h.Set(name, strings.Join(h.Values(name), ", ")+", "+e)
+			} else {
+				h.Set(name, e)
+			}
+		}
+	}
+}
+
+// askTimeout bounds a preflight of the gateway's own.
+const askTimeout = 5 * time.Second
+
+// ask sends a preflight for an origin to the upstream's token endpoint, or to the
+// one that the client called. It does not name DPoP, of which the upstream knows
+// nothing.
+func (c *cors) ask(ctx context.Context, r *http.Request, at *location, origin string) (allowance, bool) {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	path := at.path
+	if at.kind == endpointOwn {
+		if len(at.providers) == 0 {
+			return allowance{}, false
+		}
+		token, err := url.Parse(at.providers[0].Token)
+		if err != nil {
+			return allowance{}, false
+		}
+		path = token.EscapedPath()
+	}
+	out, err := http.NewRequestWithContext(ctx, http.MethodOptions, c.g.Upstream.Scheme+"://"+c.g.Upstream.Host+path, nil)
+	if err != nil {
+		return allowance{}, false
+	}
+	upstream.PublicName(out, c.g.Public)
+	out.Header.Set("Origin", origin)
+	out.Header.Set(requestMethod, http.MethodPost)
+	resp, err := c.g.Transport.RoundTrip(out)
+	if err != nil {
+		return allowance{}, false
+	}
+	resp.Body.Close()
+	return allowanceIn(resp.Header, origin)
+}
+
+// crossOrigin handles what is no POST at an endpoint for POSTs: preflights, and
+// whatever else passes.
+func (g *Gateway) crossOrigin(w http.ResponseWriter, r *http.Request, at *location) error {
+	if r.Method != http.MethodOptions || r.Header.Get(requestMethod) == "" || !at.crossOrigin() {
+		return g.passThrough(w, r, at)
+	}
+	if g.CORSOrigins != nil || at.kind == endpointOwn {
+		g.cors.preflight(w, r, at)
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), g.UpstreamTimeout)
+	defer cancel()
+	out := g.forwarder.outgoing(ctx, r, requestEdit{})
+	if !g.DPoPUpstream {
+		dropRequested(out.Header, "dpop")
+	}
+	g.forwarder.send(w, r, out, func(resp *http.Response) error {
+		if resp.Header.Get(allowOrigin) != "" {
+			addToList(resp.Header, allowHeaders, "DPoP")
+		}
+		return nil
+	})
+	return nil
+}
+
+// dropRequested takes a field name out of what a preflight asks for.
+func dropRequested(h http.Header, name string) {
+	asked := strings.Split(strings.Join(h.Values(requestHeaders), ","), ",")
+	left := slices.DeleteFunc(asked, func(s string) bool { s = strings.TrimSpace(s); return s == "" || strings.EqualFold(s, name) })
+	if len(left) == 0 {
+		h.Del(requestHeaders)
+		return
+	}
+	h.Set(requestHeaders, strings.Join(left, ","))
+}
+
+// preflight answers one that the upstream cannot: for the gateway's own paths,
+// or where ORT_CORS_ORIGINS decides.
+func (c *cors) preflight(w http.ResponseWriter, r *http.Request, at *location) {
+	h := w.Header()
+	c.decorate(h, r, at, "")
+	if h.Get(allowOrigin) != "" {
+		h.Del(exposeHeaders)
+		h.Set(allowHeaders, "Authorization, Content-Type, DPoP")
+		h.Set(allowMethods, "GET, POST")
+		h.Set(maxAge, "600")
+	}
+	w.WriteHeader(http.StatusNoContent)
+}

@@ -1,0 +1,172 @@
+package proxy
+
+import (
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/ort-gateway/ort-gateway/ortengine"
+	"github.com/ort-gateway/ort-gateway/proxy/rewrite"
+	"github.com/ort-gateway/ort-gateway/proxy/upstream"
+)
+
+// maxBody bounds the body of a request that the gateway reads, in bytes.
+const maxBody = 1 << 20
+
+// manyTimes are the parameters that may stand in a request more than once (RFC
+// 8707 section 2).
+var manyTimes = []string{"resource", "audience"}
+
+// formRequest is a token-like request whose body was read.
+type formRequest struct {
+	*http.Request
+	at     *location
+	raw    []byte
+	form   *rewrite.Form
+	client string // as form, Basic or assertion name it; empty: not named
+}
+
+// readForm reads the body of a token, revocation, introspection, PAR or device
+// request. Its error says what the client must mend.
+func (g *Gateway) readForm(w http.ResponseWriter, r *http.Request, at *location) (*formRequest, *ortengine.Error) {
+	if e := checkFormHeader(r.Header); e != nil {
+		return nil, e
+	}
+	raw, e := readBody(w, r)
+	if e != nil {
+		return nil, e
+	}
+	return g.parseForm(r, at, raw)
+}
+
+// parseForm reads a body that is there.
+func (g *Gateway) parseForm(r *http.Request, at *location, raw []byte) (*formRequest, *ortengine.Error) {
+	form, err := rewrite.ParseForm(string(raw))
+	if err != nil {
+		return nil, invalidRequest("The body is not form-urlencoded: bad escapes or too many parameters")
+	}
+	if form.Duplicate(manyTimes...) != "" {
+		return nil, invalidRequest("A parameter is repeated")
+	}
+	if e := checkQuery(r.URL.RawQuery); e != nil {
+		return nil, e
+	}
+	f := &formRequest{Request: r, at: at, raw: raw, form: form}
+	var e *ortengine.Error
+	if f.client, e = clientOf(r, form); e != nil {
+		return nil, e
+	}
+	return f, nil
+}
+
+// checkFormHeader refuses bodies that the gateway would read in another way than
+// the upstream.
+func checkFormHeader(h http.Header) *ortengine.Error {
+	media, params, err := mime.ParseMediaType(h.Get("Content-Type"))
+	charset := params["charset"]
+	switch {
+	case err != nil || media != "application/x-www-form-urlencoded" || len(h["Content-Type"]) > 1:
+		return invalidRequest("The body must be application/x-www-form-urlencoded")
+	case charset != "" && !strings.EqualFold(charset, "utf-8"):
+		return invalidRequest("The charset of the body must be UTF-8")
+	case h.Get("Content-Encoding") != "" && !strings.EqualFold(h.Get("Content-Encoding"), "identity"):
+		return invalidRequest("The body must not be compressed")
+	}
+	return nil
+}
+
+func readBody(w http.ResponseWriter, r *http.Request) ([]byte, *ortengine.Error) {
+	raw, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.As(err, &tooLarge):
+		return nil, refusal(http.StatusRequestEntityTooLarge, ortengine.InvalidRequest, "The body is larger than 1 MiB")
+	case err != nil:
+		e := invalidRequest("The body could not be read")
+		e.Cause = err
+		return nil, e
+	}
+	return raw, nil
+}
+
+// tokenParameters decide about tokens. In the query they would be read by an
+// upstream that merges query and body, and not by the gateway.
+var tokenParameters = []string{
+	"grant_type", "code", "code_verifier", "refresh_token", "token", "scope", "audience", "resource",
+	"client_id", "client_secret", "client_assertion", "device_code", "username", "password",
+}
+
+func checkQuery(query string) *ortengine.Error {
+	if query == "" {
+		return nil
+	}
+	form, _ := rewrite.ParseForm(query)
+	if form == nil {
+		return invalidRequest("The query has too many parameters")
+	}
+	for _, name := range tokenParameters {
+		if form.Has(name) {
+			return invalidRequest("Parameters belong in the body")
+		}
+	}
+	if form.Lookalike(tokenParameters...) != "" {
+		return invalidRequest("Parameters belong in the body")
+	}
+	return nil
+}
+
+// clientOf is the client that a request names: in the form, by HTTP Basic (RFC
+// 6749 section 2.3.1), or as the subject of an assertion (RFC 7523 section 3).
+func clientOf(r *http.Request, form *rewrite.Form) (string, *ortengine.Error) {
+	client := form.Get("client_id")
+	for _, named := range []func() (string, bool){
+		func() (string, bool) { return basicClient(r) },
+		func() (string, bool) { return upstream.ClientOfAssertion(form.Get("client_assertion")) },
+	} {
+		other, ok := named()
+		if !ok {
+			continue
+		}
+		if client != "" && client != other {
+			return "", invalidRequest("The request names two clients")
+		}
+		client = other
+	}
+	return client, nil
+}
+
+// basicClient is the user name of HTTP Basic, form-decoded.
+func basicClient(r *http.Request) (string, bool) {
+	if r.Header.Get("Authorization") == "" {
+		return "", false
+	}
+	name, _, ok := r.BasicAuth()
+	if !ok {
+		return "", false
+	}
+	if decoded, err := url.QueryUnescape(name); err == nil {
+		name = decoded
+	}
+	return name, name != ""
+}
+
+// authenticates says whether a request carries client authentication; whether
+// it is right the upstream says.
+func (g *Gateway) authenticates(f *formRequest) bool {
+	if _, secret, ok := f.BasicAuth(); ok && secret != "" {
+		return true
+	}
+	return f.form.Get("client_secret") != "" || f.form.Get("client_assertion") != "" || g.forwarder.clientCertificate(f.Request)
+}
+
+// audiences are the values of audience and resource, in that order.
+func audiences(form *rewrite.Form) []string {
+	return append(form.Values("audience"), form.Values("resource")...)
+}
+
+// carriesORT says whether an ORT stands anywhere in a body: it must not reach the
+// upstream.
+func carriesORT(raw []byte) bool { return strings.Contains(string(raw), ortengine.Prefix) }

@@ -1,0 +1,169 @@
+package proxy
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/ort-gateway/ort-gateway/proxy/upstream"
+)
+
+// location is an endpoint at one path, with the issuers that have it there.
+type location struct {
+	kind      endpoint
+	path      string
+	providers []*upstream.Provider
+}
+
+var endpointNames = [endpointCount]string{
+	endpointNone:          "forward",
+	endpointAuthorization: "authorization",
+	endpointToken:         "token",
+	endpointRevocation:    "revocation",
+	endpointIntrospection: "introspection",
+	endpointPAR:           "par",
+	endpointDevice:        "device",
+	endpointEndSession:    "end_session",
+	endpointUserinfo:      "userinfo",
+	endpointJWKS:          "jwks",
+	endpointDiscovery:     "discovery",
+}
+
+// name is the metric's label.
+func (l *location) name() string {
+	switch l.path {
+	case "/_ort/session":
+		return "session"
+	case "/_ort/session/events":
+		return "events"
+	case "/_ort/revoke":
+		return "revoke_own"
+	}
+	return endpointNames[l.kind]
+}
+
+// places are the login places that an endpoint belongs to.
+func (l *location) places() []string {
+	places := make([]string, len(l.providers))
+	for i, p := range l.providers {
+		places[i] = p.Authorization
+	}
+	return places
+}
+
+// at is the issuer of a place, the first where several share it.
+func (l *location) at(place string) *upstream.Provider {
+	for _, p := range l.providers {
+		if p.Authorization == place {
+			return p
+		}
+	}
+	return nil
+}
+
+// of is an issuer that has its endpoint here.
+func (l *location) of(issuer string) *upstream.Provider {
+	for _, p := range l.providers {
+		if p.Issuer == issuer {
+			return p
+		}
+	}
+	return nil
+}
+
+// issues says whether an issuer has its endpoint here.
+func (l *location) issues(issuer string) bool { return l.of(issuer) != nil }
+
+// routes is what is known of the upstream's endpoints at one moment.
+type routes struct {
+	classifier *classifier
+	providers  []*upstream.Provider
+	locations  []*location
+}
+
+// find is the endpoint of a request, nil where it is none.
+func (t *routes) find(r *http.Request) *location {
+	kind, n := t.classifier.classify(r)
+	switch kind {
+	case endpointNone:
+		return nil
+	case endpointOwn:
+		return &location{kind: endpointOwn}
+	}
+	return t.locations[n]
+}
+
+func (g *Gateway) providers() []*upstream.Provider {
+	if t := g.routes.Load(); t != nil {
+		return t.providers
+	}
+	return nil
+}
+
+// Learn takes in what the issuers publish. While an issuer is unknown nothing is
+// served.
+func (g *Gateway) Learn(s *upstream.State) {
+	if !s.Complete() {
+		return
+	}
+	t := &routes{providers: s.Providers}
+	byPath := map[string]*location{}
+	for _, p := range s.Providers {
+		for _, e := range []struct {
+			kind      endpoint
+			published string
+		}{
+			{endpointAuthorization, p.Authorization}, {endpointToken, p.Token}, {endpointRevocation, p.Revocation},
+			{endpointIntrospection, p.Introspection}, {endpointPAR, p.PushedAuthorization}, {endpointDevice, p.DeviceAuthorization},
+			{endpointEndSession, p.EndSession}, {endpointUserinfo, p.Userinfo}, {endpointJWKS, p.JWKS},
+		} {
+			if path, ok := g.pathOf(e.kind, e.published); ok {
+				t.add(byPath, e.kind, path, p)
+			}
+		}
+		if issuer, err := url.Parse(p.Issuer); err == nil {
+			for _, path := range upstream.DiscoveryPaths(issuer) {
+				t.add(byPath, endpointDiscovery, path, p)
+			}
+		}
+	}
+	table := map[string]target{}
+	for n, l := range t.locations {
+		table[l.path] = target{l.kind, n}
+	}
+	t.classifier = newClassifier(table)
+	g.routes.Store(t)
+}
+
+func (t *routes) add(byPath map[string]*location, kind endpoint, path string, p *upstream.Provider) {
+	if l, ok := byPath[path]; ok {
+		if l.kind == kind {
+			l.providers = append(l.providers, p)
+		}
+		return
+	}
+	l := &location{kind: kind, path: path, providers: []*upstream.Provider{p}}
+	byPath[path] = l
+	t.locations = append(t.locations, l)
+}
+
+// pathOf is the path of a published endpoint, if it is on the public origin: only
+// what passes the gateway can be intercepted.
+func (g *Gateway) pathOf(kind endpoint, published string) (string, bool) {
+	if published == "" {
+		return "", false
+	}
+	u, err := url.Parse(published)
+	if err != nil || !strings.EqualFold(u.Scheme, g.Public.Scheme) || !strings.EqualFold(u.Host, g.Public.Host) {
+		level := slog.LevelWarn
+		if kind == endpointAuthorization || kind == endpointToken {
+			level = slog.LevelError
+		}
+		g.Logger.Log(context.Background(), level, "an endpoint is not on the public origin and is not intercepted: set the identity provider's public URL to the issuer's origin",
+			slog.String("endpoint", endpointNames[kind]), slog.String("url", published))
+		return "", false
+	}
+	return u.EscapedPath(), true
+}

@@ -1,0 +1,409 @@
+package proxy
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"strings"
+
+	"github.com/ort-gateway/ort-gateway/dpop"
+	"github.com/ort-gateway/ort-gateway/ortengine"
+	"github.com/ort-gateway/ort-gateway/proxy/rewrite"
+	"github.com/ort-gateway/ort-gateway/proxy/upstream"
+	"github.com/ort-gateway/ort-gateway/sessions"
+)
+
+// Grant types (RFC 6749 sections 4.1.3 and 6, RFC 8628 section 3.4).
+const (
+	grantCode    = "authorization_code"
+	grantRefresh = "refresh_token"
+	grantDevice  = "urn:ietf:params:oauth:grant-type:device_code"
+)
+
+// token handles the token endpoint, by grant type.
+func (g *Gateway) token(w http.ResponseWriter, r *http.Request, at *location) error {
+	if r.Method != http.MethodPost {
+		return g.crossOrigin(w, r, at)
+	}
+	f, e := g.readForm(w, r, at)
+	if e != nil {
+		g.cors.decorate(w.Header(), r, at, "")
+		return e
+	}
+	var err error
+	switch grant := f.form.Get("grant_type"); {
+	case grant == grantCode:
+		err = g.codeGrant(w, f)
+	case grant == grantRefresh && ortengine.IsORT(f.form.Get("refresh_token")):
+		err = g.ortGrant(w, f)
+	case carriesORT(f.raw):
+		err = invalidRequest("An online refresh token is used with grant_type refresh_token alone")
+	case grant == grantRefresh:
+		err = g.passToken(w, f, nil, false)
+	default:
+		err = g.otherGrant(w, f)
+	}
+	if err != nil {
+		g.cors.decorate(w.Header(), r, at, f.client)
+	}
+	return err
+}
+
+// codeGrant redeems an authorization code (RFC 6749 section 4.1.3).
+func (g *Gateway) codeGrant(w http.ResponseWriter, f *formRequest) error {
+	if carriesORT(f.raw) {
+		return invalidRequest("An online refresh token is used with grant_type refresh_token alone")
+	}
+	ctx := f.Context()
+	t, known, err := g.Engine.TransactionOf(ctx, f.form.Get("code_verifier"), f.at.places())
+	if err != nil {
+		return err
+	}
+	if !known { // not asked for with online_access, or gone: then the upstream refuses the verifier
+		return g.passToken(w, f, nil, false)
+	}
+	issued, err := g.redeem(ctx, f, t)
+	if err != nil {
+		e := ortengine.AsError(err)
+		g.Engine.CodeRefused(ctx, e, f.client)
+		return e
+	}
+	reply := issued.Answer.Reply.(*reply)
+	if issued.Token != "" {
+		g.editIssued(reply.object, &issued, &t)
+	} else if reply.object != nil {
+		reply.object.Del("refresh_token")
+	}
+	g.writeReply(w, f, reply)
+	return nil
+}
+
+func (g *Gateway) redeem(ctx context.Context, f *formRequest, t sessions.Transaction) (ortengine.Issued, error) {
+	if err := g.Engine.CheckCode(&t, f.client); err != nil {
+		return ortengine.Issued{}, err
+	}
+	thumbprint := ""
+	if !t.None {
+		var err error
+		bound := !g.Engine.Policy.IsConfidential(f.client, g.authenticates(f)) || t.Thumbprint != ""
+		if thumbprint, err = g.proof(ctx, f, t.Thumbprint, bound); err != nil {
+			return ortengine.Issued{}, err
+		}
+	}
+	provider := f.at.at(t.Place)
+	return g.Engine.ExchangeCode(ctx, ortengine.CodeExchange{
+		Transaction: t, Issuer: provider.Issuer, Client: f.client, Code: f.form.Get("code"), Thumbprint: thumbprint,
+		Send: func(ctx context.Context, verifier string) (ortengine.Answer, error) {
+			f.form.Set("code_verifier", verifier)
+			return g.callToken(ctx, f, provider, !t.None)
+		},
+	})
+}
+
+// ortGrant exchanges an ORT (RFC 6749 section 6).
+func (g *Gateway) ortGrant(w http.ResponseWriter, f *formRequest) error {
+	began := g.Now()
+	ctx := f.Context()
+	var o *ortengine.ORT
+	done, err := g.exchange(ctx, f, &o)
+	if err != nil {
+		e := ortengine.AsError(err)
+		g.Engine.ExchangeRefused(ctx, e, o, g.Now().Sub(began))
+		return e
+	}
+	reply := done.Answer.Reply.(*reply)
+	if done.Answer.Status == http.StatusOK {
+		g.editExchanged(reply.object, &done)
+	}
+	g.writeReply(w, f, reply)
+	g.Engine.ExchangePassed(ctx, done, g.Now().Sub(began))
+	return nil
+}
+
+// exchange makes the checks in the order of their cost.
+func (g *Gateway) exchange(ctx context.Context, f *formRequest, opened **ortengine.ORT) (ortengine.Exchanged, error) {
+	none := ortengine.Exchanged{}
+	o, err := g.Engine.Open(f.form.Get("refresh_token"))
+	if err != nil || !f.at.issues(o.Issuer) {
+		return none, ortengine.InvalidToken()
+	}
+	*opened = &o
+	if err := g.Engine.CheckClient(&o, f.client); err != nil {
+		return none, err
+	}
+	if o.Thumbprint != "" {
+		if _, err := g.proof(ctx, f, o.Thumbprint, true); err != nil {
+			return none, err
+		}
+	} else if !g.authenticates(f) {
+		return none, &ortengine.Error{Status: http.StatusUnauthorized, Code: ortengine.InvalidClient,
+			Description: "This token needs client authentication", Result: "unauthenticated"}
+	}
+	if scope := f.form.Get("scope"); rewrite.HasScope(scope, onlineAccess) {
+		setScope(f.form, rewrite.RemoveScope(scope, onlineAccess))
+	}
+	provider := f.at.of(o.Issuer)
+	return g.Engine.Exchange(ctx, ortengine.Exchange{
+		ORT: o, Audiences: audiences(f.form),
+		Send: func(ctx context.Context, credential string) (ortengine.Answer, error) {
+			f.form.Set("refresh_token", credential)
+			return g.callToken(ctx, f, provider, false)
+		},
+	})
+}
+
+// proof checks the proof of a token request (RFC 9449 section 5). Without need,
+// a request without one has no thumbprint.
+func (g *Gateway) proof(ctx context.Context, f *formRequest, thumbprint string, need bool) (string, error) {
+	proofs := f.Header.Values("DPoP")
+	if len(proofs) == 0 && !need {
+		return "", nil
+	}
+	p, err := g.verify(ctx, f.Request, dpop.Request{Proofs: proofs, Thumbprint: thumbprint})
+	if err != nil {
+		return "", err
+	}
+	return p.Thumbprint, nil
+}
+
+// verify checks a proof for the URL of a request as its client called it.
+func (g *Gateway) verify(ctx context.Context, r *http.Request, want dpop.Request) (*dpop.Proof, error) {
+	want.Method = r.Method
+	want.URL = g.Public.Scheme + "://" + g.Public.Host + r.URL.EscapedPath()
+	p, err := g.Verifier.Verify(ctx, want)
+	if err == nil {
+		return p, nil
+	}
+	if e, ok := asProofError(err); ok {
+		g.Metrics.DPoPRefused(string(e.Reason))
+		g.Logger.LogAttrs(ctx, slog.LevelDebug, "proof refused", slog.String("reason", string(e.Reason)))
+	}
+	return nil, proofError(err)
+}
+
+// otherGrant passes a grant that no ORT may come of: online_access is taken out,
+// and where it was asked for, the answer's refresh token too.
+func (g *Gateway) otherGrant(w http.ResponseWriter, f *formRequest) error {
+	scope := f.form.Get("scope")
+	asked := rewrite.HasScope(scope, onlineAccess)
+	strip := asked && !rewrite.HasScope(scope, offlineAccess)
+	var body []byte
+	if asked {
+		setScope(f.form, rewrite.RemoveScope(scope, onlineAccess))
+		body = []byte(f.form.String())
+	}
+	if f.form.Get("grant_type") == grantDevice {
+		noted, err := g.Engine.DeviceAsked(f.Context(), f.form.Get("device_code"))
+		if err != nil {
+			return err
+		}
+		strip = strip || noted
+	}
+	return g.passToken(w, f, body, strip)
+}
+
+// device passes a device authorization request (RFC 8628 section 3.1).
+func (g *Gateway) device(w http.ResponseWriter, r *http.Request, at *location) error {
+	if r.Method != http.MethodPost {
+		return g.crossOrigin(w, r, at)
+	}
+	f, e := g.readForm(w, r, at)
+	if e != nil {
+		return e
+	}
+	dropped := g.dropOffline(f.form, f.client)
+	scope := f.form.Get("scope")
+	asked := rewrite.HasScope(scope, onlineAccess)
+	if asked {
+		setScope(f.form, rewrite.RemoveScope(scope, onlineAccess))
+	}
+	var body []byte
+	if asked || dropped {
+		body = []byte(f.form.String())
+	}
+	reply, err := g.call(r.Context(), f, body)
+	if err != nil {
+		return upstreamDown(err)
+	}
+	if asked && !rewrite.HasScope(scope, offlineAccess) && reply.object != nil {
+		if code, ok := reply.object.Text("device_code"); ok {
+			if err := g.Engine.NoteDevice(r.Context(), at.places()[0], f.client, code, g.forwarder.clientAddr(r)); err != nil {
+				return err
+			}
+		}
+	}
+	g.writeReply(w, f, reply)
+	return nil
+}
+
+// passToken passes a token request that no ORT is concerned with, with another
+// body where one is given. Where strip is set, and for clients that get refresh
+// tokens as ORTs alone, the answer passes without its refresh token.
+func (g *Gateway) passToken(w http.ResponseWriter, f *formRequest, body []byte, strip bool) error {
+	reply, err := g.callPlain(f, body)
+	if err != nil {
+		return upstreamDown(err)
+	}
+	if (strip || g.Engine.Policy.IsOnlineOnly(f.client)) && reply.Status == http.StatusOK {
+		if reply.object == nil {
+			return refusal(http.StatusBadGateway, ortengine.ServerError, "The identity provider's answer is not a JSON object")
+		}
+		reply.object.Del("refresh_token")
+	}
+	g.writeReply(w, f, reply)
+	return nil
+}
+
+// reply is an answer of the upstream that was read whole.
+type reply struct {
+	*fetched
+	object *rewrite.Object // nil where the body is not one JSON object
+	own    bool            // concerns an ORT: the gateway is its author
+}
+
+// maxReply bounds an answer of the upstream's token-like endpoints, in bytes.
+const maxReply = 4 << 20
+
+// call sends a request that was read, with another body where one is given, and
+// reads the answer.
+func (g *Gateway) call(ctx context.Context, f *formRequest, body []byte, drop ...string) (*reply, error) {
+	if body == nil {
+		body = f.raw
+	}
+	began := g.Now()
+	out := g.forwarder.outgoing(ctx, f.Request, requestEdit{Body: body, Drop: drop, AcceptEncodingIdentity: true})
+	got, err := g.forwarder.fetch(ctx, out, maxReply)
+	g.Metrics.UpstreamRequest(f.at.name(), g.Now().Sub(began))
+	if err != nil {
+		return nil, err
+	}
+	r := &reply{fetched: got}
+	if object, err := rewrite.ParseObject(got.Body); err == nil {
+		r.object = object
+	}
+	return r, nil
+}
+
+// callPlain is call within the upstream time-out, ended when the client leaves.
+func (g *Gateway) callPlain(f *formRequest, body []byte) (*reply, error) {
+	ctx, cancel := context.WithTimeout(f.Context(), g.UpstreamTimeout)
+	defer cancel()
+	return g.call(ctx, f, body)
+}
+
+// callToken sends a request that concerns an ORT and reads from the answer what
+// the rules need. issued says that an ORT may come of it.
+func (g *Gateway) callToken(ctx context.Context, f *formRequest, p *upstream.Provider, issued bool) (ortengine.Answer, error) {
+	var drop []string
+	if !g.DPoPUpstream {
+		drop = []string{"DPoP"}
+	}
+	r, err := g.call(ctx, f, []byte(f.form.String()), drop...)
+	if err != nil {
+		return ortengine.Answer{}, err
+	}
+	r.own = true
+	a := ortengine.Answer{Status: r.Status, Reply: r}
+	switch {
+	case r.object == nil && r.Status == http.StatusOK:
+		a.Malformed = true
+		a.Credential, _ = rewrite.Salvage(r.Body, "refresh_token")
+	case r.Status == http.StatusOK:
+		a.Credential, _ = r.object.Text("refresh_token")
+		if issued {
+			a.Login = g.login(ctx, r.object, p, f.client)
+		}
+	case r.object != nil:
+		a.Error, _ = r.object.Text("error")
+	}
+	return a, nil
+}
+
+// login is what the ID token of an answer says, nil where it cannot be read.
+func (g *Gateway) login(ctx context.Context, o *rewrite.Object, p *upstream.Provider, client string) *ortengine.Login {
+	raw, ok := o.Text("id_token")
+	if !ok {
+		return nil
+	}
+	t, err := upstream.ReadIDToken(raw, p.Issuer, client)
+	if err != nil {
+		g.Logger.LogAttrs(ctx, slog.LevelWarn, "an ID token cannot be read: this login joins no other app's session",
+			slog.String("client", client), slog.String("why", upstream.Why(err)))
+		return nil
+	}
+	return &ortengine.Login{Issuer: t.Issuer, Subject: t.Subject, SID: t.SID, AuthTime: t.AuthTime, PublicSubjects: p.PublicSubjects()}
+}
+
+// editIssued makes of the upstream's answer to a code the client's.
+func (g *Gateway) editIssued(o *rewrite.Object, issued *ortengine.Issued, t *sessions.Transaction) {
+	o.SetText("refresh_token", issued.Token)
+	dropScopes(o, t.GatewayScopes)
+	g.addDeadlines(o, &issued.Session)
+}
+
+// editExchanged makes of the upstream's answer to a refresh the client's.
+func (g *Gateway) editExchanged(o *rewrite.Object, done *ortengine.Exchanged) {
+	o.Del("refresh_token")
+	dropScopes(o, done.Grant.GatewayScopes)
+	g.addDeadlines(o, &done.Session)
+}
+
+// dropScopes takes out of the answer's scope what only the gateway asked for.
+func dropScopes(o *rewrite.Object, gateways []string) {
+	scope, ok := o.Text("scope")
+	if !ok {
+		return
+	}
+	if left := rewrite.RemoveScope(scope, append([]string{onlineAccess}, gateways...)...); left != scope {
+		o.SetText("scope", left)
+	}
+}
+
+// addDeadlines adds how long the session has. refresh_expires_in is Keycloak's
+// member: 0 means no limit.
+func (g *Gateway) addDeadlines(o *rewrite.Object, s *sessions.Session) {
+	idle, absolute := g.Engine.Left(s)
+	if upstreams, ok := o.Number("refresh_expires_in"); ok {
+		if upstreams > 0 && int64(upstreams) < idle {
+			idle = int64(upstreams)
+		}
+		o.SetNumber("refresh_expires_in", idle)
+	}
+	o.SetNumber("session_idle_expires_in", idle)
+	o.SetNumber("session_expires_in", absolute)
+}
+
+// writeReply writes an answer of the upstream, as it was edited.
+func (g *Gateway) writeReply(w http.ResponseWriter, f *formRequest, r *reply) {
+	body := r.Body
+	if r.object != nil {
+		body = r.object.Bytes()
+	}
+	if r.own {
+		r.Header.Set("Cache-Control", "no-store")
+		if !g.DPoPUpstream {
+			r.Header.Del("DPoP-Nonce")
+			if nonce := g.Verifier.Nonce(); nonce != "" && r.Status < 300 {
+				r.Header.Set("DPoP-Nonce", nonce)
+			}
+		}
+	}
+	g.cors.passed(r.Header, f.Request, f.at, f.client)
+	r.writeTo(w, body)
+}
+
+// asProofError finds a refused proof.
+func asProofError(err error) (*dpop.Error, bool) {
+	e, ok := errorAs[*dpop.Error](err)
+	return e, ok
+}
+
+// bearer cuts the token out of an Authorization value of a scheme (RFC 9110
+// section 11.6.2: schemes are compared without case).
+func bearer(value, scheme string) (string, bool) {
+	name, token, ok := strings.Cut(value, " ")
+	if !ok || !strings.EqualFold(name, scheme) {
+		return "", false
+	}
+	return strings.TrimSpace(token), true
+}
