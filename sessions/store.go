@@ -49,7 +49,8 @@ type Store interface {
 	// Create keeps a new session with its first grant, durable on return, and marks
 	// the grant's code as exchanged until codeUntil (no code: a zero hash).
 	Create(ctx context.Context, s Session, g Grant, codeUntil time.Time) error
-	// Session is one session, an ended one with its End.
+	// Session is one session, an ended one with its End. One whose limit has passed
+	// is there, alive, until a sweep ends it: the caller looks at its Deadline.
 	Session(ctx context.Context, id ID) (Session, error)
 	// Grant is one session with one of its grants, read at one moment. ErrNotFound
 	// where the session is unknown; where the session is there and the grant is
@@ -61,9 +62,11 @@ type Store interface {
 	// store still has, ended ones too, the newest first. One of the fields is set.
 	Find(ctx context.Context, by Finder) ([]Session, error)
 	// Update changes one session and its grants, atomically, durable on return. f
-	// may run again and must have no other effect; its error is returned and
-	// nothing is changed. Under a lease (nil: none) it is ErrLeaseLost where that
-	// is held no more.
+	// may run again, must have no other effect and must not use the store; its
+	// error is returned and nothing is changed. The context counts until the change
+	// is taken: from then on it is seen through, and Update returns its outcome.
+	// Under a lease (nil: none) it is ErrLeaseLost where that is held no more. An
+	// ended session stays as it ended, and no grant is put into it: both are errors.
 	Update(ctx context.Context, id ID, under Lease, f func(*Draft) error) error
 	// Lease waits until nobody else holds the key, or the context ends. A holder
 	// that dies loses it.
@@ -92,7 +95,7 @@ type Finder struct {
 
 // Lease is the right to be the only one that works on something.
 type Lease interface {
-	// Lost is closed when the lease ended without Release.
+	// Lost is closed when the lease ended without Release, or the store was closed.
 	Lost() <-chan struct{}
 	// Release gives it back. Twice is fine.
 	Release()
@@ -102,7 +105,8 @@ type Lease interface {
 type Swept struct {
 	// Ended are sessions that the sweep ended, with their reason.
 	Ended []Session
-	// Removed counts records that are gone for good.
+	// Removed counts sessions, transactions, ties and codes that are gone for good,
+	// as far as the store does not let them vanish by itself.
 	Removed int
 	// More says that the limit stopped it.
 	More bool

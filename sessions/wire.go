@@ -157,12 +157,18 @@ func (r *reader) time() time.Time {
 		return time.Time{}
 	}
 	n--
-	return time.UnixMilli(int64(n>>1) ^ -int64(n&1)).UTC()
+	t := time.UnixMilli(int64(n>>1) ^ -int64(n&1)).UTC()
+	if t.IsZero() { // which is 0
+		r.damaged()
+	}
+	return t
 }
 
 func (r *reader) prefix() netip.Prefix {
 	var p netip.Prefix
-	if err := p.UnmarshalBinary(r.bytes()); err != nil {
+	b := r.bytes()
+	err := p.UnmarshalBinary(b)
+	if again, _ := p.MarshalBinary(); err != nil || !bytes.Equal(again, b) {
 		r.damaged()
 		return netip.Prefix{}
 	}

@@ -3,6 +3,7 @@ package boltstore
 import (
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -28,6 +29,23 @@ func (u *unwritten) mark(number uint64, e *transaction) {
 		u.order = append(u.order, number)
 	}
 	u.transactions[number] = e
+	if len(u.order) > 2*len(u.transactions)+maxFlush { // a flood while the disk is full
+		u.order = slices.DeleteFunc(u.order, func(n uint64) bool { _, ok := u.transactions[n]; return !ok })
+	}
+}
+
+// prune forgets codes and ties that are gone, when so many changed without
+// being written that the disk must be full. What stays on it is found at the
+// next start, and goes with its time.
+func (m *memory) prune() {
+	if len(m.unwritten.others) <= 4*m.limit+maxFlush {
+		return
+	}
+	for o := range m.unwritten.others {
+		if m.stored(o) == nil {
+			delete(m.unwritten.others, o)
+		}
+	}
 }
 
 // flushing is what a flush has taken.
@@ -48,6 +66,7 @@ func (m *memory) signal() {
 	if len(m.unwritten.transactions)+len(m.unwritten.others) == 0 {
 		return
 	}
+	m.prune()
 	select {
 	case m.dirtied <- struct{}{}:
 	default:

@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"runtime/debug"
 	"strconv"
+	"time"
 
 	bolt "go.etcd.io/bbolt"
 	berrors "go.etcd.io/bbolt/errors"
@@ -19,9 +21,6 @@ const (
 	magic  = "ort-gateway sessions "
 	schema = 1 // of buckets and keys; records have versions of their own
 
-	// mapped is address space, not memory: as long as the file fits in, its growth
-	// never waits for readers.
-	mapped    = 256 << 20 * (strconv.IntSize / 64)
 	allocSize = 4 << 20
 
 	lookAt = 200 // records that opening looks at, in each bucket
@@ -31,9 +30,7 @@ const (
 func (s *Store) open() error {
 	_, err := os.Stat(s.path)
 	made := errors.Is(err, os.ErrNotExist)
-	db, file, err := openFile(s.path, &bolt.Options{
-		Timeout: s.wait, FreelistType: bolt.FreelistMapType, InitialMmapSize: mapped,
-	})
+	db, file, err := openFile(s.path, s.wait)
 	if err != nil {
 		return err
 	}
@@ -51,11 +48,14 @@ func (s *Store) open() error {
 
 // openFile is bbolt's Open with faults that say what to do. bbolt panics on
 // damaged pages, and reading behind the end of a file that was cut faults.
-func openFile(path string, o *bolt.Options) (db *bolt.DB, file *os.File, err error) {
+func openFile(path string, wait time.Duration) (db *bolt.DB, file *os.File, err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
-	o.OpenFile = func(name string, flag int, mode os.FileMode) (f *os.File, err error) {
-		file, err = os.OpenFile(name, flag, mode)
-		return file, err
+	o := &bolt.Options{
+		Timeout: wait, FreelistType: bolt.FreelistMapType, InitialMmapSize: mapped(),
+		OpenFile: func(name string, flag int, mode os.FileMode) (f *os.File, err error) {
+			file, err = os.OpenFile(name, flag, mode)
+			return file, err
+		},
 	}
 	defer func() {
 		if p := recover(); p != nil {
@@ -81,6 +81,15 @@ func openFile(path string, o *bolt.Options) (db *bolt.DB, file *os.File, err err
 	}
 	db.AllocSize = allocSize
 	return db, file, nil
+}
+
+// mapped is address space, not memory: as long as the file fits in, its growth
+// never waits for readers. On Windows it would be the file's size.
+func mapped() int {
+	if runtime.GOOS == "windows" || strconv.IntSize < 64 {
+		return 0
+	}
+	return 256 << 20
 }
 
 // fault is what bbolt panicked with; a fault of the memory map is a page that
@@ -220,9 +229,7 @@ func syncDirectory(path string) error {
 // reopen maps the file again after bbolt lost it.
 func (s *Store) reopen() error {
 	_ = s.db.Load().Close()
-	db, file, err := openFile(s.path, &bolt.Options{
-		Timeout: s.wait, FreelistType: bolt.FreelistMapType, InitialMmapSize: mapped,
-	})
+	db, file, err := openFile(s.path, s.wait)
 	if err != nil {
 		return err
 	}
