@@ -40,10 +40,6 @@ func (c *appClient) newChallenge() string {
 // proof makes a DPoP proof (RFC 9449 section 4.2). ath is for requests that
 // carry a token in their Authorization header.
 func (c *appClient) proof(method, url, nonce, token string) string {
-	public, err := c.key.PublicKey.Bytes() // 4, then both coordinates
-	if err != nil {
-		panic(err) // the key was made here
-	}
 	claims := map[string]any{"jti": rand.Text(), "htm": method, "htu": url, "iat": time.Now().Unix()}
 	if nonce != "" {
 		claims["nonce"] = nonce
@@ -53,7 +49,7 @@ func (c *appClient) proof(method, url, nonce, token string) string {
 	}
 	signed := encoded(map[string]any{
 		"typ": "dpop+jwt", "alg": "ES256",
-		"jwk": map[string]string{"kty": "EC", "crv": "P-256", "x": base64url(public[1:33]), "y": base64url(public[33:])},
+		"jwk": c.jwk(),
 	}) + "." + encoded(claims)
 	digest := sha256.Sum256([]byte(signed))
 	r, s, err := ecdsa.Sign(rand.Reader, c.key, digest[:])
@@ -64,6 +60,25 @@ func (c *appClient) proof(method, url, nonce, token string) string {
 	r.FillBytes(signature[:32])
 	s.FillBytes(signature[32:])
 	return signed + "." + base64url(signature)
+}
+
+// jwk is the public key. Its members are marshalled in the order of their
+// names, as the thumbprint wants them.
+func (c *appClient) jwk() map[string]string {
+	public, err := c.key.PublicKey.Bytes() // 4, then both coordinates
+	if err != nil {
+		panic(err) // the key was made here
+	}
+	return map[string]string{"crv": "P-256", "kty": "EC", "x": base64url(public[1:33]), "y": base64url(public[33:])}
+}
+
+// thumbprint is the name of the key (RFC 7638).
+func (c *appClient) thumbprint() string {
+	b, err := json.Marshal(c.jwk())
+	if err != nil {
+		panic(err)
+	}
+	return hashed(string(b))
 }
 
 func hashed(text string) string {

@@ -32,6 +32,7 @@ var steps = []struct {
 	{"What a thief of the ORT can try", thief},
 	{"The session endpoint tells the deadlines", sessionEndpoint},
 	{"The second app: no password", secondApp},
+	{"The code is bound as well", boundCode},
 	{"More than was granted is refused, and harms nothing", beyondGrant},
 	{"A confidential client needs its secret instead of a key", confidential},
 	{"Clients that do not ask for online_access notice nothing", plainClient},
@@ -195,6 +196,28 @@ func secondApp(w *walker) {
 	w.check("an ORT of its own", w.two.ort != w.one.ort)
 	w.checkEqual("exchange", errorOf(w.provenToken(w.two, w.two.ortForm())), "200")
 	w.checkEqual("sessions that the gateway counts", w.metric("ort_gateway_sessions_active"), 1)
+}
+
+func boundCode(w *walker) {
+	login := func() (*appClient, string) {
+		c, err := newAppClient(w.two.id, w.two.redirect)
+		if err != nil {
+			w.stop("%v", err)
+		}
+		to, _ := w.authorize(c, "dpop_jkt", c.thumbprint())
+		if to == nil {
+			w.stop("no single sign-on")
+		}
+		return c, to.Query().Get("code")
+	}
+	c, code := login()
+	stranger := *w.one
+	stranger.id, stranger.redirect, stranger.verifier = c.id, c.redirect, c.verifier
+	w.checkEqual("by another key than dpop_jkt named", errorOf(w.provenToken(&stranger, stranger.codeForm(code))), "400 invalid_dpop_proof")
+	w.checkEqual("by that key", errorOf(w.provenToken(c, c.codeForm(code))), "200")
+	c, code = login()
+	c.newChallenge()
+	w.checkEqual("with a verifier that belongs to no login", errorOf(w.provenToken(c, c.codeForm(code))), "400 invalid_grant")
 }
 
 func beyondGrant(w *walker) {

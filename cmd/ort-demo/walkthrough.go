@@ -183,8 +183,8 @@ func (w *walker) do(r request) *answer {
 			line += fmt.Sprintf(" %s=%s", name, short(strings.Join(values[name], ",")))
 		}
 	}
-	for _, name := range []string{"Authorization", "DPoP", "Dpop"} {
-		for _, value := range r.header[name] {
+	for _, name := range []string{"Authorization", "DPoP"} {
+		for _, value := range r.header[http.CanonicalHeaderKey(name)] {
 			line += fmt.Sprintf(" [%s: %s]", name, short(value))
 		}
 	}
