@@ -146,13 +146,9 @@ func (x *exchange) traced(ctx context.Context) context.Context {
 func (x *exchange) run(out *http.Request) {
 	if b, ok := out.Body.(*requestBody); ok {
 		x.body = b
-		// The transport may go on reading the body when the answer has come.
-		// It must not read after the handler's end, and the server must not
-		// discard a part of what is still being forwarded.
-		defer b.end()
-		if x.r.ProtoMajor == 1 {
-			_ = http.NewResponseController(x.w).EnableFullDuplex()
-		}
+		// The transport may go on reading the body when the answer has come,
+		// but not after the handler's end.
+		defer x.endBody()
 	}
 	res, err := x.f.transport.RoundTrip(out)
 	x.mu.Lock()
@@ -170,16 +166,43 @@ func (x *exchange) run(out *http.Request) {
 
 // fail answers a request whose answer never came.
 func (x *exchange) fail(err error) {
-	if x.r.Context().Err() != nil {
-		panic(http.ErrAbortHandler) // nobody is listening any more
-	}
-	if x.body != nil && x.body.failure() != nil {
+	if x.body != nil && (x.body.failed.Load() || framingBroken(x.r)) {
 		// The client's body ended early or broke the rules of its framing:
 		// what follows on the connection cannot be a request.
 		refuseRequest(x.w, http.StatusBadRequest)
 		return
 	}
+	if x.r.Context().Err() != nil {
+		panic(http.ErrAbortHandler) // nobody is listening any more
+	}
+	x.unavailable(err)
+}
+
+func (x *exchange) unavailable(err error) {
+	x.closeIfUnread()
 	x.f.unavailable(x.w, x.r, err)
+}
+
+// lingering bounds the wait for the rest of a request body after its answer.
+// A client that is still sending gets to read the answer meanwhile.
+const lingering = time.Second
+
+// closeIfUnread makes an answer that comes before the end of the request's
+// body the last of its connection. Otherwise the server would discard from the
+// body before it writes a header: bytes that are still being forwarded, or
+// that a client sends only after the answer. And it would look for the next
+// request behind a body that it could not read to its end.
+func (x *exchange) closeIfUnread() {
+	if x.body != nil && x.r.ProtoMajor == 1 && !x.body.atEnd.Load() {
+		x.w.Header().Set("Connection", "close")
+	}
+}
+
+func (x *exchange) endBody() {
+	x.body.end()
+	if x.r.ProtoMajor == 1 && !x.body.atEnd.Load() {
+		_ = http.NewResponseController(x.w).SetReadDeadline(time.Now().Add(lingering))
+	}
 }
 
 // interim passes a 1xx answer on (RFC 9110 section 15.2). It runs on the
@@ -225,11 +248,13 @@ func (x *exchange) answer(out *http.Request, res *http.Response) {
 	if x.observe != nil {
 		if err := x.observe(res); err != nil {
 			res.Body.Close()
-			x.f.unavailable(x.w, x.r, err)
+			x.unavailable(err)
 			return
 		}
 	}
-	writeResponseHeader(x.w, x.r, res)
+	x.addHeader(res)
+	x.closeIfUnread()
+	x.w.WriteHeader(res.StatusCode)
 	if err := copyBody(x.w, x.r, res); err != nil {
 		res.Body.Close()
 		if x.r.Context().Err() == nil {

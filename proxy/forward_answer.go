@@ -61,8 +61,9 @@ func nothingGuessed(h http.Header) {
 	}
 }
 
-func writeResponseHeader(w http.ResponseWriter, r *http.Request, res *http.Response) {
-	h := w.Header()
+// addHeader makes the header of res the client's.
+func (x *exchange) addHeader(res *http.Response) {
+	h := x.w.Header()
 	addFields(h, res.Header)
 	nothingGuessed(h)
 	if len(res.Trailer) > 0 {
@@ -73,7 +74,7 @@ func writeResponseHeader(w http.ResponseWriter, r *http.Request, res *http.Respo
 		slices.Sort(names)
 		h["Trailer"] = []string{strings.Join(names, ", ")}
 	}
-	if r.ProtoMajor == 1 {
+	if x.r.ProtoMajor == 1 {
 		switch {
 		case res.StatusCode == http.StatusNotModified:
 			// The server drops these two from a 304, in this spelling. They
@@ -84,7 +85,6 @@ func writeResponseHeader(w http.ResponseWriter, r *http.Request, res *http.Respo
 			h["Transfer-Encoding"] = chunkedCoding // or the server finds a length for a short body
 		}
 	}
-	w.WriteHeader(res.StatusCode)
 }
 
 func respell(h http.Header, name, as string) {
@@ -223,29 +223,29 @@ func isEventStream(h http.Header) bool {
 func (x *exchange) upgrade(out *http.Request, res *http.Response) {
 	back, ok := res.Body.(io.ReadWriteCloser)
 	if !ok {
-		x.f.unavailable(x.w, x.r, errors.New("upstream switched protocols without a connection"))
+		x.unavailable(errors.New("upstream switched protocols without a connection"))
 		return
 	}
 	defer back.Close()
 	asked := out.Header["Upgrade"]
 	got := res.Header.Get("Upgrade")
 	if got == "" || !hasToken(asked, strings.ToLower(got)) {
-		x.f.unavailable(x.w, x.r, fmt.Errorf("upstream switched to %q unasked", got))
+		x.unavailable(fmt.Errorf("upstream switched to %q unasked", got))
 		return
 	}
 	if x.observe != nil {
 		if err := x.observe(res); err != nil {
-			x.f.unavailable(x.w, x.r, err)
+			x.unavailable(err)
 			return
 		}
 	}
 	conn, brw, err := http.NewResponseController(x.w).Hijack()
 	if err != nil {
-		x.f.unavailable(x.w, x.r, fmt.Errorf("switching protocols: %w", err))
+		x.unavailable(fmt.Errorf("switching protocols: %w", err))
 		return
 	}
 	defer conn.Close()
-	if c, ok := conn.(*ingressConn); ok {
+	if c := ingressOf(conn); c != nil {
 		c.detach() // what follows is no HTTP
 	}
 	_ = conn.SetDeadline(time.Time{})

@@ -266,6 +266,12 @@ func (f *forwarder) setBody(out, r *http.Request, body []byte) {
 		out.Body = &requestBody{src: io.NopCloser(bytes.NewReader(body))}
 		out.ContentLength = int64(len(body))
 	case body == nil && r.ContentLength != 0 && r.Body != nil && r.Body != http.NoBody:
+		if b := bodyInMemory(r); b != nil {
+			// The transport sends header and body in one packet when it knows
+			// that reading does not wait.
+			out.Body, out.ContentLength = b, r.ContentLength
+			return
+		}
 		b := &requestBody{src: r.Body}
 		out.Body, out.ContentLength = b, r.ContentLength
 		if r.ContentLength < 0 {
@@ -294,6 +300,22 @@ func (f *forwarder) setBody(out, r *http.Request, body []byte) {
 	}
 }
 
+const smallBody = 4 << 10 // at most this much waits in the server's buffer
+
+// bodyInMemory reads a small body whose last byte has already come, nil where
+// reading could wait for the client.
+func bodyInMemory(r *http.Request) io.ReadCloser {
+	if r.ProtoMajor != 1 || r.ContentLength < 0 || r.ContentLength > smallBody || r.Header["Expect"] != nil || !requestIsHere(r) {
+		return nil
+	}
+	b := make([]byte, r.ContentLength)
+	if n, err := io.ReadFull(r.Body, b); err != nil {
+		// Someone has read of it before us; the transport finds out.
+		b = b[:n]
+	}
+	return io.NopCloser(bytes.NewReader(b))
+}
+
 // isIdempotent names the methods that may be sent again when a kept-alive
 // connection turns out to be closed.
 func isIdempotent(method string) bool {
@@ -312,13 +334,12 @@ var errBodyEnded = errors.New("request body is not read after the answer's end")
 // not close the client's: the server does, when the answer has been sent.
 type requestBody struct {
 	src     io.ReadCloser
-	ended   atomic.Bool
-	failed  atomic.Value // boxedError
-	trailer http.Header  // filled by src at its end
-	expect  *expectGate  // nil: the client does not wait for a 100
+	ended   atomic.Bool // not to be read any more
+	atEnd   atomic.Bool // read to its end
+	failed  atomic.Bool // ended by an error
+	trailer http.Header // filled by src at its end
+	expect  *expectGate // nil: the client does not wait for a 100
 }
-
-type boxedError struct{ error }
 
 func (b *requestBody) Read(p []byte) (int, error) {
 	if b.expect != nil {
@@ -330,12 +351,12 @@ func (b *requestBody) Read(p []byte) (int, error) {
 		return 0, errBodyEnded
 	}
 	n, err := b.src.Read(p)
-	if err != nil {
-		if err == io.EOF {
-			cleanTrailer(b.trailer)
-		} else {
-			b.failed.Store(boxedError{err})
-		}
+	switch {
+	case err == io.EOF:
+		cleanTrailer(b.trailer)
+		b.atEnd.Store(true)
+	case err != nil:
+		b.failed.Store(true)
 	}
 	return n, err
 }
@@ -350,13 +371,6 @@ func (b *requestBody) end() {
 	if b.expect != nil {
 		b.expect.end()
 	}
-}
-
-func (b *requestBody) failure() error {
-	if e, ok := b.failed.Load().(boxedError); ok {
-		return e.error
-	}
-	return nil
 }
 
 func (b *requestBody) wanted() {

@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -20,6 +21,7 @@ const (
 	maxHeaderBytes    = 64 << 10         // more is 431
 	readHeaderTimeout = 10 * time.Second // from the first byte of a request; also a TLS handshake
 	idleTimeout       = 2 * time.Minute
+	maxTrailerBytes   = 2 << 10 // the server fails at 4 KiB, and could go on behind it
 )
 
 // newPublicServer is the server of the public listener. Serve it on a listener
@@ -46,8 +48,43 @@ func newPublicServer(handler http.Handler, logger *slog.Logger) *http.Server {
 			SendPingTimeout:      30 * time.Second, // a peer that is gone holds no streams
 			PingTimeout:          15 * time.Second,
 		},
-		ErrorLog: log.New(serverLog{logger}, "", 0),
+		ErrorLog:    log.New(serverLog{logger}, "", 0),
+		ConnContext: knowIngress,
 	}
+}
+
+type ingressKey struct{}
+
+func knowIngress(ctx context.Context, c net.Conn) context.Context {
+	if c := ingressOf(c); c != nil {
+		return context.WithValue(ctx, ingressKey{}, c)
+	}
+	return ctx
+}
+
+// framingBroken reports whether the connection of r ended because a body was
+// not framed as HTTP/1.1 asks. The server cancels r's context then, as if the
+// client had left.
+func framingBroken(r *http.Request) bool {
+	c, ok := r.Context().Value(ingressKey{}).(*ingressConn)
+	return ok && c.broken.Load()
+}
+
+func ingressOf(c net.Conn) *ingressConn {
+	switch c := c.(type) {
+	case *ingressConn:
+		return c
+	case *ingressTLSConn:
+		return &c.ingressConn
+	}
+	return nil
+}
+
+// requestIsHere reports whether the server has got the whole of r, with its
+// body.
+func requestIsHere(r *http.Request) bool {
+	c, ok := r.Context().Value(ingressKey{}).(*ingressConn)
+	return ok && c.between.Load()
 }
 
 // publicHandler refuses what no handler must see, and makes room for request
@@ -209,10 +246,13 @@ type ingressConn struct {
 	state    framingState
 	line     []byte // beginning of a line that was not complete in one read
 	left     uint64 // bytes of a body or a chunk that follow
+	trailer  int    // bytes of a trailer so far
 	http11   bool
-	coded    bool // Transfer-Encoding: chunked seen
-	length   bool // Content-Length seen
-	detached bool // no HTTP any more
+	coded    bool        // Transfer-Encoding: chunked seen
+	length   bool        // Content-Length seen
+	between  atomic.Bool // all that was read were complete requests
+	broken   atomic.Bool // err is errFraming
+	detached bool        // no HTTP any more
 	err      error
 }
 
@@ -243,11 +283,19 @@ func (c *ingressConn) Read(p []byte) (int, error) {
 		good, ok := c.follow(p[:n])
 		if !ok {
 			c.err = errFraming
+			c.broken.Store(true)
 			if good == 0 {
 				return 0, c.err
 			}
 			return good, nil
 		}
+		c.between.Store(c.state == inRequestLine && len(c.line) == 0)
+	}
+	if err != nil && c.state >= inBody && len(p) > 1 {
+		// A deadline in the middle of a body: no other request can follow. (The
+		// server reads one byte when it watches for the client's end, and uses
+		// a deadline to stop that.)
+		c.err = err
 	}
 	return n, err
 }
@@ -326,7 +374,7 @@ func (c *ingressConn) endOfLine(line []byte) bool {
 		}
 		c.left, c.state = n, inChunk
 		if n == 0 {
-			c.state = inTrailer
+			c.state, c.trailer = inTrailer, 0
 		}
 	case inChunkEnd:
 		c.state = inChunkSize
@@ -336,7 +384,22 @@ func (c *ingressConn) endOfLine(line []byte) bool {
 			c.state = inRequestLine
 			return true
 		}
-		return line[0] != ' ' && line[0] != '\t' && bytes.IndexByte(line, ':') > 0
+		c.trailer += len(line) + 2
+		return c.trailer <= maxTrailerBytes && isField(line, bytes.IndexByte(line, ':'))
+	}
+	return true
+}
+
+// isField reports whether a line is neither folded nor has a space before its
+// colon. All other faults the server sees.
+func isField(line []byte, colon int) bool {
+	if colon <= 0 {
+		return false
+	}
+	for _, b := range line[:colon] {
+		if b <= ' ' {
+			return false
+		}
 	}
 	return true
 }
@@ -344,13 +407,8 @@ func (c *ingressConn) endOfLine(line []byte) bool {
 // field takes one line of a header.
 func (c *ingressConn) field(line []byte) bool {
 	colon := bytes.IndexByte(line, ':')
-	if colon <= 0 {
+	if !isField(line, colon) {
 		return false
-	}
-	for _, b := range line[:colon] {
-		if b <= ' ' { // folded, or a space before the colon
-			return false
-		}
 	}
 	value := func() string { return string(bytes.Trim(line[colon+1:], " \t")) }
 	switch colon {
