@@ -7,15 +7,34 @@ import (
 	"log/slog"
 	"regexp"
 	"strings"
+
+	"github.com/ort-gateway/ort-gateway/proxy"
 )
 
 // newLogger makes the program's logger: one line an event, to w.
 func newLogger(w io.Writer, s *Settings) *slog.Logger {
 	options := &slog.HandlerOptions{Level: s.LogLevel}
 	if s.LogFormat == "text" {
-		return slog.New(slog.NewTextHandler(w, options))
+		return slog.New(withRequest{slog.NewTextHandler(w, options)})
 	}
-	return slog.New(slog.NewJSONHandler(w, options))
+	return slog.New(withRequest{slog.NewJSONHandler(w, options)})
+}
+
+// withRequest adds to a line the id of the request that its context belongs to.
+type withRequest struct{ slog.Handler }
+
+func (h withRequest) Handle(ctx context.Context, r slog.Record) error {
+	if id := proxy.RequestID(ctx); id != "" {
+		r.AddAttrs(slog.String("request_id", id))
+	}
+	return h.Handler.Handle(ctx, r)
+}
+
+func (h withRequest) WithAttrs(a []slog.Attr) slog.Handler {
+	return withRequest{h.Handler.WithAttrs(a)}
+}
+func (h withRequest) WithGroup(name string) slog.Handler {
+	return withRequest{h.Handler.WithGroup(name)}
 }
 
 // redirectStandardLogger sends what libraries write through package log into logger, and gives back a function that
