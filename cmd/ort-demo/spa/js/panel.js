@@ -7,10 +7,16 @@ const MAX_REQUESTS = 40;
 const MAX_LINES = 200;
 const SECRET = /^(access_token|refresh_token|id_token|token|code|code_verifier|client_secret)$/;
 
+// The log stays at its end until somebody scrolls up in it.
+let following = true;
+
 /** Follows the demo server: log lines and counters are shown here, the other app's state goes to `onPeer`. */
 export function followGateway(onPeer) {
+  const log = $("log");
+  log.addEventListener("scroll", () => { following = log.scrollHeight - log.scrollTop - log.clientHeight < 40; });
+  new ResizeObserver(() => { if (following) log.scrollTop = log.scrollHeight; }).observe(log);
   const source = new EventSource("/demo/events");
-  source.addEventListener("open", () => $("log").replaceChildren()); // the past comes again after a reconnect
+  source.addEventListener("open", () => log.replaceChildren()); // the past comes again after a reconnect
   source.addEventListener("log", (event) => showLine(JSON.parse(event.data)));
   source.addEventListener("counters", (event) => showCounters(JSON.parse(event.data)));
   source.addEventListener("peer", (event) => onPeer(JSON.parse(event.data)));
@@ -18,14 +24,13 @@ export function followGateway(onPeer) {
 
 function showLine({ time, level = "INFO", msg, ...rest }) {
   const log = $("log");
-  const atEnd = log.scrollHeight - log.scrollTop - log.clientHeight < 40;
   const details = Object.entries(rest).map(([name, value]) => `${name}=${typeof value === "object" ? JSON.stringify(value) : value}`);
   log.append(element("li", level.toLowerCase(),
     time ? element("time", { datetime: time }, timeOfDay(new Date(time))) : undefined, time ? " " : undefined,
     element("b", null, msg ?? ""), " ",
     element("span", "detail", details.join(" "))));
   while (log.childElementCount > MAX_LINES) log.firstElementChild.remove();
-  if (atEnd) log.scrollTop = log.scrollHeight;
+  if (following) log.scrollTop = log.scrollHeight;
 }
 
 const shown = new Map();
