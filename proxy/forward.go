@@ -112,7 +112,7 @@ func newTransport(ca *x509.CertPool, connectTimeout time.Duration) *http.Transpo
 // answer must not look complete.
 func (f *forwarder) forward(w http.ResponseWriter, r *http.Request, observe func(*http.Response) error) {
 	if status := unforwardable(r); status != 0 {
-		refuseRequest(w, status)
+		refuseRequest(w, r, status)
 		return
 	}
 	x := &exchange{f: f, w: w, r: r, observe: observe}
@@ -169,7 +169,7 @@ func (x *exchange) fail(err error) {
 	if x.body != nil && (x.body.failed.Load() || framingBroken(x.r)) {
 		// The client's body ended early or broke the rules of its framing:
 		// what follows on the connection cannot be a request.
-		refuseRequest(x.w, http.StatusBadRequest)
+		refuseRequest(x.w, x.r, http.StatusBadRequest)
 		return
 	}
 	if x.r.Context().Err() != nil {
@@ -309,11 +309,15 @@ func validHost(host string) bool {
 	return true
 }
 
-func refuseRequest(w http.ResponseWriter, status int) {
+// refuseRequest answers a request of which nothing goes up. Over HTTP/1.1 it
+// is the last of its connection.
+func refuseRequest(w http.ResponseWriter, r *http.Request, status int) {
 	if status == http.StatusMethodNotAllowed {
 		w.Header().Set("Allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")
 	}
-	w.Header().Set("Connection", "close")
+	if r.ProtoMajor == 1 {
+		w.Header().Set("Connection", "close")
+	}
 	http.Error(w, http.StatusText(status), status)
 }
 

@@ -255,6 +255,7 @@ func TestForwardLargeBodiesAtConstantMemory(t *testing.T) {
 		size = 16 << 20
 	}
 	up := startWire(t, func(c *upstreamConn) {
+		c.SetDeadline(time.Now().Add(5 * time.Minute))
 		for head := c.head(); head != ""; head = c.head() {
 			sum := sha256.New()
 			io.CopyN(sum, c.r, size)

@@ -92,7 +92,7 @@ func requestIsHere(r *http.Request) bool {
 func publicHandler(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if status := unforwardable(r); status != 0 {
-			refuseRequest(w, status)
+			refuseRequest(w, r, status)
 			return
 		}
 		if r.ContentLength < 0 && r.Trailer == nil {
