@@ -3,9 +3,11 @@ package e2e
 import (
 	"context"
 	"errors"
+	"maps"
 	"net/http"
 	"net/url"
 	"os"
+	"strings"
 	"testing"
 	"time"
 )
@@ -134,11 +136,29 @@ func TestSecondCodeForTheSameChallengeGetsAnORT(t *testing.T) {
 			a.ort = got.RefreshToken
 			a.works(t)
 		}
-		q.Set("scope", q.Get("scope")+" email")
-		if back, err := a.authorize(q); err == nil {
-			t.Errorf("the same challenge with another scope was forwarded: %v", back)
-		}
 	})
+}
+
+// The first request for a challenge stands: one with other values gets 400, and nothing of it reaches the upstream.
+func TestSameChallengeWithOtherValuesIsRefused(t *testing.T) {
+	st := startStack(t, setup{})
+	a := st.app("app-one", nil)
+	q := a.authorizationRequest(nil)
+	if back, err := a.authorize(q); err != nil || back.Get("code") == "" {
+		t.Fatalf("authorizing: %v %v", back, err)
+	}
+	again := func(name, value string) {
+		t.Helper()
+		changed := maps.Clone(q)
+		changed.Set(name, value)
+		if back, err := a.authorize(changed); err == nil || !strings.Contains(err.Error(), "400") {
+			t.Errorf("the same challenge with another %s: %v %v, want 400", name, back, err)
+		}
+	}
+	again("scope", q.Get("scope")+" email")
+	again("resource", "https://one.api.test")
+	again("dpop_jkt", a.key.Thumbprint())
+	again("client_id", "app-two")
 }
 
 // An answer that the client never got costs it nothing: the exchange is seen through, and the next one works although
@@ -201,14 +221,15 @@ func (a *app) codeForm(code, verifier string) url.Values {
 	return form
 }
 
-// refused fails the test where a code exchange does anything but refuse with invalid_grant.
+// refused fails the test where a code exchange does anything but refuse with invalid_grant. A request without a verifier
+// is invalid for some upstreams.
 func (a *app) refused(t *testing.T, code, verifier string) {
 	t.Helper()
 	got, err := a.redeem(code, verifier)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got.status != http.StatusBadRequest || got.Error != "invalid_grant" {
+	if got.status != http.StatusBadRequest || got.Error != "invalid_grant" && (verifier != "" || got.Error != "invalid_request") {
 		t.Errorf("code exchange: %v, want invalid_grant", got)
 	}
 }
