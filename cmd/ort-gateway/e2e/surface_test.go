@@ -20,6 +20,8 @@ var upstreams = map[string]setup{
 		env:      map[string]string{"ORT_DPOP_AUTHORITY": "upstream"},
 	},
 	"DPoP at both, ended at the gateway": {provider: providerConfig{DPoP: true, DPoPNonces: true}},
+	"no DPoP nonces":                     {env: map[string]string{"ORT_DPOP_NONCE": "off"}},
+	"nothing in place of online_access":  {env: map[string]string{"ORT_UPSTREAM_SCOPE": ""}},
 	"issuer with a trailing slash":       {suffix: "/"},
 	"https":                              {tls: true},
 }

@@ -1,5 +1,8 @@
 // The provider's storage: everything in memory, nothing pushed out (the library's own forgets after 1,000 entries).
 
+// What ends with its grant.
+const ofGrants = new Set(['AccessToken', 'AuthorizationCode', 'RefreshToken', 'DeviceCode', 'BackchannelAuthenticationRequest']);
+
 const now = () => Math.floor(Date.now() / 1000);
 
 export class Memory {
@@ -13,7 +16,7 @@ export class Memory {
 
   set(key, payload, expiresIn) {
     this.#entries.set(key, { payload, expires: expiresIn ? now() + expiresIn : Infinity });
-    if (payload.grantId) {
+    if (payload.grantId && ofGrants.has(key.slice(0, key.indexOf(':')))) {
       if (!this.#byGrant.has(payload.grantId)) this.#byGrant.set(payload.grantId, new Set());
       this.#byGrant.get(payload.grantId).add(key);
     }
