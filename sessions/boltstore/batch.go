@@ -66,6 +66,9 @@ func (t *batch) run(c *change) error {
 func (t *batch) write(writes []write) error {
 	for _, w := range writes {
 		b := t.tx.Bucket(w.bucket)
+		if w.key[0] == waitingTransaction && bytes.Equal(w.bucket, bucketWaiting) {
+			b.FillPercent = 0.9 // they come in the order of their keys
+		}
 		var err error
 		if w.value == nil {
 			err = b.Delete(w.key)

@@ -99,7 +99,7 @@ func TestKilled(t *testing.T) {
 	path := filepath.Join(t.TempDir(), fileName)
 	all := map[sessions.ID]*acked{}
 	for round := range rounds {
-		killOne(t, path, all, 100+round*30)
+		killOne(t, path, all, 60+round*10)
 		s, err := Open(Config{Path: path})
 		if err != nil {
 			t.Fatal(err)

@@ -1,6 +1,7 @@
 package boltstore
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -23,16 +24,19 @@ const (
 
 	allocSize = 4 << 20
 
-	lookAt = 200 // records that opening looks at, in each bucket
+	lookAt = 200 // sessions and grants that opening reads
 )
 
 // open opens the file and reads what is kept in memory.
 func (s *Store) open() error {
 	_, err := os.Stat(s.path)
 	made := errors.Is(err, os.ErrNotExist)
+	if err := inspect(s.path, s.wait); err != nil {
+		return fmt.Errorf("opening the session store %s: %w", s.path, err)
+	}
 	db, file, err := openFile(s.path, s.wait)
 	if err != nil {
-		return err
+		return fmt.Errorf("opening the session store %s: %w", s.path, err)
 	}
 	s.db.Store(db)
 	s.file = file
@@ -46,41 +50,75 @@ func (s *Store) open() error {
 	return nil
 }
 
-// openFile is bbolt's Open with faults that say what to do. bbolt panics on
+// openFile opens the file for writing.
+//
+// The list of free pages is not kept in it: bbolt would write all of it with
+// every exchange, after a flood of transactions 400 kB each time. It is made
+// anew at each opening by walking the pages.
+func openFile(path string, wait time.Duration) (*bolt.DB, *os.File, error) {
+	return boltOpen(path, &bolt.Options{
+		Timeout: wait, FreelistType: bolt.FreelistMapType, InitialMmapSize: mapped(), NoFreelistSync: true,
+	})
+}
+
+// boltOpen is bbolt's Open with faults that say what to do. bbolt panics on
 // damaged pages, and reading behind the end of a file that was cut faults.
-func openFile(path string, wait time.Duration) (db *bolt.DB, file *os.File, err error) {
+func boltOpen(path string, o *bolt.Options) (db *bolt.DB, file *os.File, err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
-	o := &bolt.Options{
-		Timeout: wait, FreelistType: bolt.FreelistMapType, InitialMmapSize: mapped(),
-		OpenFile: func(name string, flag int, mode os.FileMode) (f *os.File, err error) {
-			file, err = os.OpenFile(name, flag, mode)
-			return file, err
-		},
+	o.OpenFile = func(name string, flag int, mode os.FileMode) (f *os.File, err error) {
+		file, err = os.OpenFile(name, flag, mode)
+		return file, err
 	}
 	defer func() {
 		if p := recover(); p != nil {
 			if file != nil {
 				_ = file.Close() // and the lock with it
 			}
-			db, err = nil, fmt.Errorf("opening the session store %s: %w", path, unusable(fault(p)))
+			db, err = nil, unusable(fault(p))
 		}
 	}()
 	db, err = bolt.Open(path, 0o600, o)
 	var pathErr *os.PathError
 	switch {
 	case err == nil:
+		db.AllocSize = allocSize
+		return db, file, nil
 	case errors.Is(err, berrors.ErrTimeout):
-		err = errors.New("another process has it open; stop that one first, or give each its own file (the commands for sessions ask the running gateway)")
+		return nil, nil, errors.New("another process has it open; stop that one first, or give each its own file (the commands for sessions ask the running gateway)")
 	case errors.As(err, &pathErr):
-		err = pathErr.Err
-	default:
-		err = unusable(err)
+		return nil, nil, pathErr.Err
 	}
+	return nil, nil, unusable(err)
+}
+
+// inspect walks every page of a file that is there, before bbolt does so in a
+// goroutine of its own, where nobody could catch what it panics with.
+func inspect(path string, wait time.Duration) (err error) {
+	if info, err := os.Stat(path); err != nil || info.Size() == 0 || !info.Mode().IsRegular() {
+		return nil // a new one, or one that opening says more about
+	}
+	db, file, err := boltOpen(path, &bolt.Options{Timeout: wait, ReadOnly: true})
 	if err != nil {
-		return nil, nil, fmt.Errorf("opening the session store %s: %w", path, err)
+		return err
 	}
-	db.AllocSize = allocSize
-	return db, file, nil
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		if p := recover(); p != nil {
+			err = unusable(fault(p))
+		}
+		_ = db.Close()
+	}()
+	return db.View(func(tx *bolt.Tx) error {
+		if info, err := file.Stat(); err != nil {
+			return err
+		} else if info.Size() < tx.Size() {
+			return unusable(fmt.Errorf("%d bytes long, %d were written", info.Size(), tx.Size()))
+		}
+		if fresh, err := examine(tx); fresh || err != nil {
+			return err
+		}
+		return walk(tx)
+	})
 }
 
 // mapped is address space, not memory: as long as the file fits in, its growth
@@ -105,18 +143,12 @@ func unusable(err error) error {
 	return fmt.Errorf("no session store, or damaged (%w); the file was left as it is: put a backup in its place, or move it away to start empty", err)
 }
 
-// load checks what was opened and reads what is kept in memory.
+// load lays a new store out, and reads what is kept in memory.
 func (s *Store) load() (err error) {
-	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
-	defer func() {
-		if p := recover(); p != nil {
-			err = unusable(fault(p))
-		}
-	}()
 	db := s.db.Load()
 	fresh := false
 	if err := db.View(func(tx *bolt.Tx) (err error) {
-		fresh, err = examine(tx, s.file)
+		fresh, err = examine(tx)
 		return err
 	}); err != nil {
 		return err
@@ -130,17 +162,17 @@ func (s *Store) load() (err error) {
 		if err := s.readActive(tx); err != nil {
 			return err
 		}
-		return s.memory.load(tx.Bucket(bucketWaiting), s.now())
+		if err := s.memory.load(tx.Bucket(bucketWaiting), s.now()); errors.Is(err, sessions.ErrVersion) {
+			return newer(err)
+		} else if err != nil {
+			return unusable(err)
+		}
+		return nil
 	})
 }
 
 // examine tells a new file from a store, and both from anything else.
-func examine(tx *bolt.Tx, file *os.File) (fresh bool, err error) {
-	if info, err := file.Stat(); err != nil {
-		return false, err
-	} else if info.Size() < tx.Size() {
-		return false, unusable(fmt.Errorf("%d bytes long, %d were written", info.Size(), tx.Size()))
-	}
+func examine(tx *bolt.Tx) (fresh bool, err error) {
 	if k, _ := tx.Cursor().First(); k == nil {
 		return true, nil
 	}
@@ -153,14 +185,14 @@ func examine(tx *bolt.Tx, file *os.File) (fresh bool, err error) {
 	case !ok:
 		return false, errors.New("a bbolt file of another program; the file was left as it is: give another path")
 	case version > schema:
-		return false, fmt.Errorf("written by a newer version of the gateway (format %d, this one knows %d); the file was left as it is: use that version, or give another path", version, schema)
+		return false, newer(fmt.Errorf("%w (format %d, this one knows %d)", sessions.ErrVersion, version, schema))
 	}
 	for _, name := range buckets {
 		if tx.Bucket(name) == nil {
 			return false, unusable(fmt.Errorf("bucket %s is missing", name))
 		}
 	}
-	return false, look(tx)
+	return false, nil
 }
 
 func cutMagic(format []byte) (version int, ok bool) {
@@ -171,26 +203,28 @@ func cutMagic(format []byte) (version int, ok bool) {
 	return version, err == nil && version > 0
 }
 
-// look reads some records of each kind. Whoever wants to know more has Check.
-func look(tx *bolt.Tx) error {
+// walk touches every page and reads some records. Whoever wants to know more
+// has Check.
+func walk(tx *bolt.Tx) error {
 	for _, name := range buckets {
 		c := tx.Bucket(name).Cursor()
 		n := 0
-		for k, v := c.First(); k != nil && n < lookAt; k, v = c.Next() {
-			n++
-			if string(name) != string(bucketSessions) {
+		for k, v := c.First(); k != nil; k, v = c.Next() {
+			if n++; n > lookAt || !bytes.Equal(name, bucketSessions) {
 				continue
 			}
-			err := decodes(k, v)
-			if errors.Is(err, sessions.ErrVersion) {
-				return fmt.Errorf("%w; the file was left as it is: use that version, or give another path", err)
+			if err := decodes(k, v); errors.Is(err, sessions.ErrVersion) {
+				return newer(err)
 			} else if err != nil {
 				return unusable(err)
 			}
 		}
-		c.Last()
 	}
 	return nil
+}
+
+func newer(err error) error {
+	return fmt.Errorf("%w; the file was left as it is: use that version, or give another path", err)
 }
 
 // lay makes an empty store.

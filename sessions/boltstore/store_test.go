@@ -48,5 +48,5 @@ func TestDurability(t *testing.T) { storetest.RunDurability(t, open, crash) }
 func TestModel(t *testing.T)      { storetest.RunModel(t, open) }
 
 func FuzzOperations(f *testing.F) {
-	f.Fuzz(rapid.MakeFuzz(storetest.Operations(f, open)))
+	f.Fuzz(func(t *testing.T, b []byte) { rapid.MakeFuzz(storetest.Operations(t, open))(t, b) })
 }
