@@ -19,6 +19,9 @@ func TestFiftyExchangesOfOneORTAtOnce(t *testing.T) {
 		if got, want := len(s.Exchanges), 53; got != want {
 			t.Errorf("the upstream answered %d token requests, want %d: one for each exchange", got, want)
 		}
+		if n, err := st.metric(`ort_gateway_exchanges_total{result="ok"}`); err != nil || n != 52 {
+			t.Errorf("the metrics count %v exchanges, want 52: %v", n, err)
+		}
 	})
 	t.Run("demo's provider", func(t *testing.T) {
 		st := startStack(t, setup{embedded: true})

@@ -25,14 +25,20 @@ func TestKilledUnderLoadLosesNothingThatWasAnswered(t *testing.T) {
 		load[i].last = load[i].login(t).AccessToken
 	}
 	var revoked []*app
-	answered := 0
+	answered, logins := 0, 0
 	for round := range kills(t) {
 		victim := st.app("app-two", nil)
 		victim.login(t)
-		revocation := killUnderLoad(t, st, load, victim, round)
+		fresh := st.app("app-one", nil)
+		code := fresh.code(t, nil)
+		revocation := killUnderLoad(t, st, load, victim, round, func() { fresh.redeemQuietly(code) })
 		st.startGateway()
 		if revocation {
 			revoked = append(revoked, victim)
+		}
+		if fresh.ort != "" { // its code exchange was answered
+			fresh.works(t)
+			logins++
 		}
 		for i, a := range load {
 			if t.Failed() {
@@ -45,10 +51,10 @@ func TestKilledUnderLoadLosesNothingThatWasAnswered(t *testing.T) {
 			a.dead(t)
 		}
 	}
-	if len(revoked) == 0 || answered < len(load) {
-		t.Errorf("the kills came too early: %d answered revocations, %d answered exchanges", len(revoked), answered)
+	if len(revoked) == 0 || answered < len(load) || logins == 0 {
+		t.Errorf("the kills came too early: %d revocations, %d exchanges, %d code exchanges were answered", len(revoked), answered, logins)
 	}
-	t.Logf("%d exchanges and %d revocations were answered before the kills", answered, len(revoked))
+	t.Logf("%d exchanges, %d revocations and %d code exchanges were answered before the kills", answered, len(revoked), logins)
 }
 
 // loadedApp exchanges as fast as it can.
@@ -58,9 +64,9 @@ type loadedApp struct {
 	last     string // the access token of the last exchange that was answered
 }
 
-// killUnderLoad kills the gateway while all apps exchange and the victim's session is revoked, and says whether the
-// revocation was answered.
-func killUnderLoad(t *testing.T, st *stack, load []*loadedApp, victim *app, round int) (revoked bool) {
+// killUnderLoad kills the gateway while all apps exchange, the victim's session is revoked and another app logs in, and
+// says whether the revocation was answered.
+func killUnderLoad(t *testing.T, st *stack, load []*loadedApp, victim *app, round int, besides func()) (revoked bool) {
 	t.Helper()
 	var wg sync.WaitGroup
 	for _, a := range load {
@@ -68,24 +74,40 @@ func killUnderLoad(t *testing.T, st *stack, load []*loadedApp, victim *app, roun
 		wg.Go(func() { a.run(t) })
 	}
 	time.Sleep(time.Duration(20+rand.IntN(200)) * time.Millisecond)
-	answer := make(chan bool, 1)
+	revocation, login := make(chan bool, 1), make(chan struct{})
 	wg.Go(func() {
 		got, err := victim.revoke()
 		if err == nil && got.status != http.StatusOK {
 			t.Errorf("revocation: %v", got)
 		}
-		answer <- err == nil && got.status == http.StatusOK
+		revocation <- err == nil && got.status == http.StatusOK
 	})
-	if round%2 == 0 { // right after the answer; else at any time
-		revoked = <-answer
+	wg.Go(func() {
+		besides()
+		close(login)
+	})
+	switch round % 3 {
+	case 0: // right after the revocation's answer
+		revoked = <-revocation
 		st.gateway.kill()
-	} else {
+	case 1: // right after the code exchange's
+		<-login
+		st.gateway.kill()
+		revoked = <-revocation
+	default: // at any time
 		time.Sleep(time.Duration(rand.IntN(4000)) * time.Microsecond)
 		st.gateway.kill()
-		revoked = <-answer
+		revoked = <-revocation
 	}
 	wg.Wait()
 	return revoked
+}
+
+// redeemQuietly keeps the ORT of a code exchange that is answered.
+func (a *app) redeemQuietly(code string) {
+	if got, err := a.redeem(code, a.lastVerifier); err == nil && got.status == http.StatusOK {
+		a.ort = got.RefreshToken
+	}
 }
 
 // run exchanges until the gateway is gone.

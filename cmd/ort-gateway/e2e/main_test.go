@@ -8,6 +8,9 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
+
+	// The binary is built of it: go test must not show a former result where it has changed.
+	_ "github.com/ort-gateway/ort-gateway/cmd/ort-gateway/app"
 )
 
 // workDir holds the binary and everything the processes write. It is removed when the tests are through.
@@ -73,6 +76,11 @@ func nodeProgram(t *testing.T) string {
 	path, err := exec.LookPath(name)
 	if err != nil {
 		missing(t, "node is not installed: %v", err)
+	}
+	for _, dir := range []string{"node", "node/spa"} { // read, so that go test notices their changes
+		if _, err := os.ReadDir(dir); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if _, err := os.Stat("node/node_modules/oidc-provider/package.json"); errors.Is(err, os.ErrNotExist) {
 		missing(t, "node modules are not installed: npm ci --ignore-scripts --prefix cmd/ort-gateway/e2e/node")
