@@ -43,6 +43,7 @@ type app struct {
 	noRetry      bool // use_dpop_nonce is an answer like any other
 	mode         string
 	viaPAR       bool
+	viaPOST      bool
 	lastVerifier string
 }
 
@@ -115,6 +116,14 @@ func (a *app) authorize(q url.Values) (url.Values, error) {
 		}
 		q = url.Values{"client_id": {a.id}, "request_uri": {pushed}}
 	}
+	if a.viaPOST {
+		req, err := http.NewRequest(http.MethodPost, a.st.metadata.Authorization, strings.NewReader(q.Encode()))
+		if err != nil {
+			return nil, err
+		}
+		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		return a.walkFrom(req)
+	}
 	return a.walk(a.st.metadata.Authorization + "?" + q.Encode())
 }
 
@@ -123,6 +132,10 @@ func (a *app) walk(next string) (url.Values, error) {
 	if err != nil {
 		return nil, err
 	}
+	return a.walkFrom(req)
+}
+
+func (a *app) walkFrom(req *http.Request) (url.Values, error) {
 	for range 20 {
 		resp, err := a.browser.Do(req)
 		if err != nil {

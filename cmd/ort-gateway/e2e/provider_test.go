@@ -28,6 +28,7 @@ type providerConfig struct {
 	Issuer     string           `json:"issuer"`
 	Clients    []clientMetadata `json:"clients"`
 	Routes     string           `json:"routes,omitempty"`
+	Post       bool             `json:"post"`
 	DPoP       bool             `json:"dpop"`
 	DPoPNonces bool             `json:"dpopNonces"`
 	Refresh    string           `json:"refresh,omitempty"`

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"encoding/json"
@@ -250,7 +251,8 @@ func (st *stack) check() {
 		}
 	}
 	st.checkAnswers(issued)
-	st.checkOutput(log, secrets)
+	st.checkOutput(log, append(secrets, "alice")) // user names are hashed
+	st.checkStore(secrets)
 }
 
 // checkAnswers holds every answer against the list of refresh tokens that the upstream issued.
@@ -284,6 +286,19 @@ func (st *stack) checkOutput(log string, secrets []string) {
 	for _, mark := range []string{"ORT1.", "eyJ"} {
 		if i := strings.Index(log, mark); i >= 0 {
 			st.t.Errorf("the gateway's output holds a token: …%s…", around(log, i))
+		}
+	}
+}
+
+// checkStore looks for the same secrets in the store's file: credentials lie sealed in it, all else hashed or not at all.
+func (st *stack) checkStore(secrets []string) {
+	data, err := os.ReadFile(st.database())
+	if err != nil {
+		st.t.Errorf("reading the store: %v", err)
+	}
+	for _, s := range secrets {
+		if len(s) >= 16 && bytes.Contains(data, []byte(s)) {
+			st.t.Errorf("the store holds a secret in the clear: %.12s…", s)
 		}
 	}
 }

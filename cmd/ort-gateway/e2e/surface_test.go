@@ -10,7 +10,7 @@ import (
 
 // upstreams are the identity providers over which the whole way of a login runs.
 var upstreams = map[string]setup{
-	"a refresh token with every code": {},
+	"a refresh token with every code": {provider: providerConfig{Post: true}},
 	"offline_access with consent": {
 		provider: providerConfig{Refresh: "offline_access"},
 		env:      map[string]string{"ORT_UPSTREAM_CONSENT": "true"},
@@ -24,6 +24,7 @@ var upstreams = map[string]setup{
 	"nothing in place of online_access":  {env: map[string]string{"ORT_UPSTREAM_SCOPE": ""}},
 	"issuer with a trailing slash":       {suffix: "/"},
 	"https":                              {tls: true},
+	"demo's provider":                    {embedded: true},
 }
 
 // ways are the ways to ask for a login.
@@ -36,6 +37,7 @@ var ways = []struct {
 	{name: "query", app: "app-one"},
 	{name: "fragment", app: "app-one", with: func(a *app) { a.mode = "fragment" }},
 	{name: "form_post", app: "app-one", with: func(a *app) { a.mode = "form_post" }},
+	{name: "POST", app: "app-one", with: func(a *app) { a.viaPOST = true }},
 	{name: "PAR", app: "app-one", with: func(a *app) { a.viaPAR = true }},
 	{name: "one resource", app: "app-one", extra: url.Values{"resource": {"https://one.api.test"}}, with: func(a *app) { a.scope += " read" }},
 	{name: "two resources", app: "app-one", extra: url.Values{"resource": {"https://one.api.test", "https://two.api.test"}}, with: func(a *app) { a.scope += " read" }},
@@ -50,11 +52,8 @@ func TestLoginExchangeAndRevocation(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			st := startStack(t, s)
 			for _, way := range ways {
-				if way.name == "without openid" && (strings.HasPrefix(name, "offline_access") || s.embedded) {
-					continue // offline_access is OpenID Connect's
-				}
-				if s.embedded && (strings.Contains(way.name, "PAR") || strings.Contains(way.name, "resource")) {
-					continue // it knows neither
+				if !has(s, way.name) {
+					continue
 				}
 				t.Run(way.name, func(t *testing.T) {
 					a := st.app(way.app, nil)
@@ -71,6 +70,20 @@ func TestLoginExchangeAndRevocation(t *testing.T) {
 				t.Errorf("the upstream refused %q", refused)
 			}
 		})
+	}
+}
+
+// has says whether an upstream knows a way to ask.
+func has(s setup, way string) bool {
+	switch {
+	case way == "POST":
+		return s.embedded || s.provider.Post
+	case way == "without openid": // offline_access is OpenID Connect's
+		return !s.embedded && s.provider.Refresh != "offline_access"
+	case strings.Contains(way, "PAR"), strings.Contains(way, "resource"):
+		return !s.embedded
+	default:
+		return true
 	}
 }
 

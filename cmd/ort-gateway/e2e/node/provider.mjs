@@ -17,6 +17,7 @@ const defaults = {
   routes: 'default', // 'default', or 'auth0': the paths that Auth0's SDKs call
   dpop: false, // the provider binds tokens itself
   dpopNonces: false, // … and asks for nonces of its own
+  post: false, // authorization requests by POST; browsers then want https, for SameSite=None
   par: true,
   refresh: 'offline_access', // a refresh token is issued for this scope (with consent), or 'always'
   reuse: 'revoke', // a refresh token used twice ends the whole grant; 'unacknowledged': not while its successor is unused
@@ -78,7 +79,11 @@ const provider = new Provider(config.issuer, {
   adapter: memoryAdapter(memory),
   clients: config.clients.map(({ origins: _, ...metadata }) => metadata),
   jwks: { keys: [signingKey] },
-  cookies: { keys: [randomBytes(16).toString('hex')] },
+  cookies: {
+    keys: [randomBytes(16).toString('hex')],
+    long: { httpOnly: true, signed: true, sameSite: config.post ? 'none' : 'lax' },
+  },
+  enableHttpPostMethods: config.post,
   findAccount,
   loadExistingGrant,
   claims: { openid: ['sub'], profile: ['name'], email: ['email', 'email_verified'] },
