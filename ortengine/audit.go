@@ -8,9 +8,22 @@ import (
 	"github.com/ort-gateway/ort-gateway/sessions"
 )
 
+// issued tells of a code exchange whose answer is handed over.
+func (e *Engine) issued(ctx context.Context, i *Issued, client string) {
+	e.Metrics.Issued(i.result)
+	if i.Token != "" {
+		e.Logger.LogAttrs(ctx, slog.LevelInfo, "ort_issued", slog.String("client", client),
+			slog.String("session", string(i.Session.ID)), slog.String("subject", e.subjectHash(&i.Session)))
+	}
+}
+
 // CodeRefused tells of a code exchange that was refused.
 func (e *Engine) CodeRefused(ctx context.Context, why *Error, client string) {
-	e.Metrics.Issued(why.Result)
+	result := why.Result
+	if result == "dpop" { // the proof's own error knows nothing of what it came with
+		result = "refused_dpop"
+	}
+	e.Metrics.Issued(result)
 	e.refused(ctx, why, slog.String("at", "code"), slog.String("client", client))
 }
 

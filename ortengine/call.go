@@ -3,7 +3,9 @@ package ortengine
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"runtime/debug"
 	"time"
 
 	"github.com/ort-gateway/ort-gateway/sessions"
@@ -49,16 +51,37 @@ type outcome[T any] struct {
 	err   error
 }
 
-// seeThrough runs work to its end, though its caller leaves or loses patience
-// after the upstream time-out. Work answers once and may go on after that.
-func seeThrough[T any](ctx context.Context, e *Engine, work func(ctx context.Context, answer func(T, error))) (T, error) {
-	done := make(chan outcome[T], 1)
-	e.work.Add(1)
+// seeThrough asks the upstream and works on its answer to the end, though the
+// caller leaves or loses patience after the upstream time-out. Work answers once
+// and may go on after that: its context has no end, for what it has in hand
+// exists nowhere else. It holds the lease, which is given back at its end.
+func seeThrough[T any](ctx context.Context, e *Engine, lease sessions.Lease, send func(context.Context) (Answer, error),
+	work func(ctx context.Context, reply Answer, answer func(T, error))) (T, error) {
+	var none T
+	if !e.begin() {
+		lease.Release()
+		return none, Unavailable("upstream_unavailable", "The gateway is stopping", nil)
+	}
+	done := make(chan outcome[T], 2) // a second answer is that of a panic
+	answer := func(v T, err error) { done <- outcome[T]{v, err} }
 	go func() {
 		defer e.work.Done()
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*e.Upstream)
-		defer cancel()
-		work(ctx, func(v T, err error) { done <- outcome[T]{v, err} })
+		defer lease.Release()
+		defer func() {
+			if p := recover(); p != nil { // one request's fault is not every user's
+				e.Logger.LogAttrs(ctx, slog.LevelError, "a call to the upstream panicked", slog.String("stack", string(debug.Stack())))
+				answer(none, Unavailable("upstream_unavailable", "The gateway has a fault", fmt.Errorf("panic: %T", p)))
+			}
+		}()
+		ctx := context.WithoutCancel(ctx)
+		within, cancel := context.WithTimeout(ctx, 2*e.Upstream)
+		reply, err := send(within)
+		cancel()
+		if err != nil {
+			answer(none, Unavailable("upstream_unavailable", "The identity provider does not answer", err))
+			return
+		}
+		work(ctx, reply, answer)
 	}()
 	patience := time.NewTimer(e.Upstream)
 	defer patience.Stop()
@@ -66,14 +89,24 @@ func seeThrough[T any](ctx context.Context, e *Engine, work func(ctx context.Con
 	case o := <-done:
 		return o.value, o.err
 	case <-patience.C:
-		var none T
-		return none, errLate
+		return none, Unavailable("upstream_unavailable", "The identity provider does not answer in time", errLate)
 	}
 }
 
+// begin counts a call that Close waits for, or says that it is too late for one.
+func (e *Engine) begin() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closed {
+		return false
+	}
+	e.work.Add(1)
+	return true
+}
+
 // lease waits for a key, as long as the client waits and at most for the
-// upstream time-out.
-func (e *Engine) lease(ctx context.Context, key string) (sessions.Lease, error) {
+// upstream time-out; busy is what is said after that.
+func (e *Engine) lease(ctx context.Context, key string, busy *Error) (sessions.Lease, error) {
 	wait, cancel := context.WithTimeout(ctx, e.Upstream)
 	defer cancel()
 	l, err := e.Store.Lease(wait, key)
@@ -81,9 +114,9 @@ func (e *Engine) lease(ctx context.Context, key string) (sessions.Lease, error) 
 	case err == nil:
 		return l, nil
 	case ctx.Err() != nil: // the client left
-		return nil, Unavailable("busy", "The client left", ctx.Err())
+		return nil, Unavailable(busy.Result, "The client left", ctx.Err())
 	case errors.Is(err, context.DeadlineExceeded):
-		return nil, Unavailable("busy", "Another exchange of this token is still waiting for the identity provider", err)
+		return nil, busy
 	}
 	return nil, storeDown(err)
 }
@@ -94,6 +127,8 @@ func (e *Engine) writable(ctx context.Context) error {
 	if !e.ailing.Load() {
 		return nil
 	}
+	ctx, cancel := context.WithTimeout(ctx, e.Upstream) // a disk may hang
+	defer cancel()
 	if err := e.Store.Ready(ctx); err != nil {
 		return storeDown(err)
 	}
@@ -109,26 +144,30 @@ const (
 
 // keep runs a write that must not be lost until the store takes it: a full disk
 // is emptied one day, and until then the credential lives in this process
-// alone. first is told how the first attempt went. It is false where the write
-// was refused for good or the process stops.
-func (e *Engine) keep(ctx context.Context, first func(error), write func(context.Context) error) bool {
-	err := write(ctx)
+// alone. first is told how the first attempt went. It gives up where a rule or a
+// record refused the write, and where the process stops. The context has no end.
+func (e *Engine) keep(ctx context.Context, first func(error), write func() error) {
+	err := write()
+	if unknown(err) {
+		e.ailing.Store(true) // before the client, told by first, comes again
+	}
 	first(err)
-	for pause := firstPause; err != nil; pause = min(2*pause, lastPause) {
-		if !unknown(err) {
-			return false
-		}
+	for pause := firstPause; unknown(err); pause = min(2*pause, lastPause) {
 		e.ailing.Store(true)
 		e.Logger.LogAttrs(ctx, slog.LevelError, "the store does not take a new upstream credential: it is held in memory and tried again",
 			slog.Any("error", err))
 		select {
 		case <-time.After(pause):
 		case <-e.stop:
-			return false
+			err = sessions.ErrClosed
+			continue
 		}
-		err = write(context.WithoutCancel(ctx))
+		err = write()
 	}
-	return true
+	if errors.Is(err, sessions.ErrClosed) {
+		e.Logger.LogAttrs(ctx, slog.LevelError, "a new upstream credential is lost: the gateway stops and the store did not take it",
+			slog.Any("error", err))
+	}
 }
 
 // unknown says whether an error of the store says nothing: neither a rule nor a

@@ -46,13 +46,40 @@ func (e *Engine) end(ctx context.Context, id sessions.ID, end sessions.End) erro
 	return err
 }
 
-// endGrant ends one client's share; the session ends with its last.
-func (e *Engine) endGrant(ctx context.Context, id sessions.ID, grant sessions.GrantID) error {
+// expire ends a session whose limit has passed. moved says that an exchange which
+// was under way has moved the limit since it was looked at, and nothing ended.
+func (e *Engine) expire(ctx context.Context, id sessions.ID) (moved bool, err error) {
+	var first bool
+	var s sessions.Session
+	err = e.Store.Update(ctx, id, nil, func(d *sessions.Draft) error {
+		first = false
+		now := e.now()
+		why, past := d.Session.Deadline(now)
+		if moved = !past; moved {
+			return nil
+		}
+		first = d.EndSession(sessions.End{At: now, Reason: why})
+		s = d.Session
+		return nil
+	})
+	if err != nil {
+		return false, err
+	}
+	if first {
+		e.ended(ctx, &s)
+	}
+	return moved, nil
+}
+
+// endGrant ends one client's share, under the lease that its credential was used
+// under; the session ends with its last. Where the session ended before, it says
+// how.
+func (e *Engine) endGrant(ctx context.Context, id sessions.ID, grant sessions.GrantID, lease sessions.Lease) (before *sessions.End, err error) {
 	var last bool
 	var s sessions.Session
-	err := e.Store.Update(ctx, id, nil, func(d *sessions.Draft) error {
-		last = false
-		if d.Session.End != nil {
+	err = e.Store.Update(ctx, id, lease, func(d *sessions.Draft) error {
+		last, before = false, d.Session.End
+		if before != nil {
 			return nil
 		}
 		d.Drop(grant)
@@ -63,12 +90,12 @@ func (e *Engine) endGrant(ctx context.Context, id sessions.ID, grant sessions.Gr
 		return nil
 	})
 	if errors.Is(err, sessions.ErrNotFound) {
-		return nil
+		return nil, nil
 	}
 	if err == nil && last {
 		e.ended(ctx, &s)
 	}
-	return err
+	return before, err
 }
 
 // sweepLimit is how many records one sweep looks at, so that it ends soon.

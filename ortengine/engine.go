@@ -36,6 +36,8 @@ type Engine struct {
 	Config
 	orts, credentials, verifiers, subjects *seal.Box
 
+	mu      sync.Mutex     // guards closed, and work against a Close that waits already
+	closed  bool           // no more calls begin
 	work    sync.WaitGroup // calls that are seen through
 	stop    chan struct{}  // closed when no more work may wait
 	stopped sync.Once
@@ -72,9 +74,13 @@ func New(c Config) (*Engine, error) {
 	}, nil
 }
 
-// Close waits until every call that was sent upstream is seen through and what
-// came of it is kept, or the context ends. The store stays open.
+// Close lets no more calls begin and waits until every one that was sent upstream
+// is seen through and what came of it is kept, or the context ends. The store
+// stays open. Twice is fine.
 func (e *Engine) Close(ctx context.Context) error {
+	e.mu.Lock()
+	e.closed = true
+	e.mu.Unlock()
 	done := make(chan struct{})
 	go func() {
 		e.work.Wait()

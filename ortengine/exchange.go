@@ -48,47 +48,50 @@ func (e *Engine) Exchange(ctx context.Context, x Exchange) (Exchanged, error) {
 }
 
 func (e *Engine) exchange(ctx context.Context, x Exchange) (Exchanged, error) {
-	if _, _, err := e.living(ctx, &x.ORT); err != nil {
+	_, g, err := e.living(ctx, &x.ORT)
+	if err != nil {
 		return Exchanged{}, err
+	}
+	if !e.Policy.allowsExchange(x.Audiences, g.Audiences) {
+		return Exchanged{}, &Error{Status: 400, Code: InvalidTarget, Result: "invalid_target",
+			Description: "audience or resource is neither that of the authorization request nor allowed here"}
 	}
 	if err := e.writable(ctx); err != nil {
 		return Exchanged{}, err
 	}
-	lease, err := e.lease(ctx, "grant:"+string(x.ORT.Grant))
+	lease, err := e.lease(ctx, "grant:"+string(x.ORT.Grant),
+		Unavailable("busy", "Another exchange of this token is still waiting for the identity provider", nil))
 	if err != nil {
 		return Exchanged{}, err
 	}
-	s, g, err := e.living(ctx, &x.ORT) // the one before us may have rotated, or ended it
-	if err == nil && !e.Policy.allowsExchange(x.Audiences, g.Audiences) {
-		err = &Error{Status: 400, Code: InvalidTarget, Result: "invalid_target",
-			Description: "audience or resource is neither that of the authorization request nor allowed here"}
-	}
-	var credential []byte
-	if err == nil {
-		credential, err = e.credentials.Open(g.Credential, grantName(&g))
-		if err != nil {
-			e.Logger.LogAttrs(ctx, slog.LevelError, "the upstream credential of a grant does not open: its key is not in ORT_SEALING_KEYS any more",
-				slog.String("session", string(s.ID)), slog.String("client", g.Client))
-			err = refuseToken("invalid_token", "the key of its credential is gone")
-		}
-	}
+	g, credential, err := e.credential(ctx, &x.ORT)
 	if err != nil {
 		lease.Release()
 		return Exchanged{}, err
 	}
-	done, err := seeThrough(ctx, e, func(ctx context.Context, answer func(Exchanged, error)) {
-		defer lease.Release()
-		reply, err := x.Send(ctx, string(credential))
-		if err != nil {
-			answer(Exchanged{}, Unavailable("upstream_unavailable", "The identity provider does not answer", err))
-			return
-		}
+	send := func(ctx context.Context) (Answer, error) { return x.Send(ctx, credential) }
+	return seeThrough(ctx, e, lease, send, func(ctx context.Context, reply Answer, answer func(Exchanged, error)) {
 		e.refreshed(ctx, g, lease, reply, answer)
 	})
-	if errors.Is(err, errLate) {
-		return Exchanged{}, Unavailable("upstream_unavailable", "The identity provider does not answer in time", err)
+}
+
+// credential reads the grant of an ORT under its lease, whose holder before may
+// have rotated the credential or found it dead, and opens it.
+func (e *Engine) credential(ctx context.Context, o *ORT) (sessions.Grant, string, error) {
+	s, g, err := e.living(ctx, o)
+	if err != nil {
+		return g, "", err
 	}
-	return done, err
+	if err := e.writable(ctx); err != nil { // the one before could not keep what it got
+		return g, "", err
+	}
+	credential, err := e.credentials.Open(g.Credential, grantName(&g))
+	if err != nil {
+		e.Logger.LogAttrs(ctx, slog.LevelError, "the upstream credential of a grant does not open: its key is not in ORT_SEALING_KEYS any more",
+			slog.String("session", string(s.ID)), slog.String("client", g.Client))
+		return g, "", refuseToken("invalid_token", "the key of its credential is gone")
+	}
+	return g, string(credential), nil
 }
 
 // refreshed keeps what the upstream's answer brought, first of all.
@@ -106,7 +109,7 @@ func (e *Engine) refreshed(ctx context.Context, g sessions.Grant, lease sessions
 			default:
 				answer(Exchanged{Answer: reply, Session: s, Grant: g}, nil)
 			}
-		}, func(ctx context.Context) error {
+		}, func() error {
 			return e.Store.Update(ctx, g.Session, lease, func(d *sessions.Draft) error {
 				return e.rotate(d, &s, &g, reply, after == nil)
 			})
@@ -114,12 +117,15 @@ func (e *Engine) refreshed(ctx context.Context, g sessions.Grant, lease sessions
 	case reply.Status >= 500 || reply.Status < 400:
 		answer(Exchanged{}, Unavailable("upstream_unavailable", "The identity provider has a fault", nil))
 	case reply.Error == InvalidGrant:
-		err := e.endGrant(ctx, g.Session, g.ID)
-		if err != nil {
-			answer(Exchanged{}, storeDown(err))
-			return
+		end, err := e.endGrant(ctx, g.Session, g.ID, lease)
+		switch {
+		case err != nil:
+			answer(Exchanged{}, keptError(err))
+		case end != nil: // it ended during the call, and the upstream's login with it
+			answer(Exchanged{}, refuseToken("ended_meanwhile", endedText(end.Reason)))
+		default:
+			answer(Exchanged{}, refuseToken("upstream_invalid_grant", "the identity provider ended this grant"))
 		}
-		answer(Exchanged{}, refuseToken("upstream_invalid_grant", "the identity provider ended this grant"))
 	default:
 		answer(Exchanged{Answer: reply, Grant: g}, nil)
 	}
@@ -144,6 +150,9 @@ func (e *Engine) rotate(d *sessions.Draft, s *sessions.Session, g *sessions.Gran
 		return refuseToken("ended_meanwhile", "its grant ended")
 	}
 	now := e.now()
+	if !now.Before(d.Session.Absolute) { // the next sweep ends it
+		return refuseToken("ended_meanwhile", endedText(sessions.EndAbsolute))
+	}
 	if reply.Credential != "" {
 		stored.Credential = e.credentials.Seal([]byte(reply.Credential), grantName(&stored))
 	}
@@ -182,7 +191,11 @@ func (e *Engine) living(ctx context.Context, o *ORT) (sessions.Session, sessions
 		return s, g, endedError(s.End.Reason)
 	}
 	if why, past := s.Deadline(e.now()); past {
-		if err := e.end(ctx, s.ID, sessions.End{At: e.now(), Reason: why}); err != nil {
+		moved, err := e.expire(ctx, s.ID)
+		if moved {
+			return e.living(ctx, o)
+		}
+		if err != nil {
 			e.Logger.LogAttrs(ctx, slog.LevelWarn, "ending a session whose limit has passed", slog.Any("error", err))
 		}
 		return s, g, endedError(why)

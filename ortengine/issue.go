@@ -27,6 +27,7 @@ type Issued struct {
 	// a refresh token.
 	Token   string
 	Session sessions.Session
+	result  string // the metric's label
 }
 
 // usedCodeLife is how long a code that was exchanged is known, so that it is
@@ -54,7 +55,8 @@ func (e *Engine) ExchangeCode(ctx context.Context, x CodeExchange) (Issued, erro
 		return Issued{}, err
 	}
 	hash := sessions.HashCode(x.Code)
-	lease, err := e.lease(ctx, "code:"+string(hash[:]))
+	lease, err := e.lease(ctx, "code:"+string(hash[:]),
+		Unavailable("upstream_unavailable", "Another exchange of this code is still waiting for the identity provider", nil))
 	if err != nil {
 		return Issued{}, err
 	}
@@ -69,52 +71,40 @@ func (e *Engine) ExchangeCode(ctx context.Context, x CodeExchange) (Issued, erro
 		lease.Release()
 		return Issued{}, refuseCode("refused_code_used", "The authorization code was used already")
 	}
-	issued, err := seeThrough(ctx, e, func(ctx context.Context, answer func(Issued, error)) {
-		defer lease.Release()
-		reply, err := x.Send(ctx, verifier)
-		if err != nil {
-			answer(Issued{}, Unavailable("upstream_unavailable", "The identity provider does not answer", err))
-			return
-		}
-		e.redeemed(ctx, x, code, reply, answer)
+	send := func(ctx context.Context) (Answer, error) { return x.Send(ctx, verifier) }
+	issued, err := seeThrough(ctx, e, lease, send, func(ctx context.Context, reply Answer, answer func(Issued, error)) {
+		answer(e.redeemed(ctx, x, code, reply))
 	})
-	if errors.Is(err, errLate) {
-		return Issued{}, Unavailable("upstream_unavailable", "The identity provider does not answer in time", err)
+	if err != nil {
+		return Issued{}, err
 	}
-	return issued, err
+	e.issued(ctx, &issued, x.Client)
+	return issued, nil
 }
 
 // redeemed turns the upstream's answer to a code into an ORT.
-func (e *Engine) redeemed(ctx context.Context, x CodeExchange, code sessions.Code, reply Answer, answer func(Issued, error)) {
+func (e *Engine) redeemed(ctx context.Context, x CodeExchange, code sessions.Code, reply Answer) (Issued, error) {
 	if reply.Status == 200 {
 		e.used(ctx, code.Hash)
 	}
-	plain := func(result string) {
-		e.Metrics.Issued(result)
-		answer(Issued{Answer: reply}, nil)
-	}
+	plain := func(result string) (Issued, error) { return Issued{Answer: reply, result: result}, nil }
 	switch {
 	case reply.Status != 200:
-		plain("upstream_refused")
-		return
+		return plain("upstream_refused")
 	case reply.Malformed:
-		answer(Issued{}, badAnswer())
-		return
+		return Issued{}, badAnswer()
 	case x.Transaction.None:
-		plain("none_not_allowed")
-		return
+		return plain("none_not_allowed")
 	case reply.Credential == "":
 		e.Logger.LogAttrs(ctx, slog.LevelWarn, "no ORT issued: the upstream sent no refresh token; see ORT_UPSTREAM_SCOPE, ORT_UPSTREAM_CONSENT and the client's grants at the upstream",
 			slog.String("client", x.Client))
-		plain("none_no_refresh_token")
-		return
+		return plain("none_no_refresh_token")
 	}
 	now := e.now()
 	if l := reply.Login; l != nil && !l.AuthTime.IsZero() && !now.Before(l.AuthTime.Add(e.Absolute)) {
 		e.Logger.LogAttrs(ctx, slog.LevelWarn, "no ORT issued: the login at the upstream is older than ORT_SESSION_ABSOLUTE_TIMEOUT",
 			slog.String("client", x.Client))
-		plain("none_login_too_old")
-		return
+		return plain("none_login_too_old")
 	}
 	grant := sessions.Grant{
 		ID: sessions.NewGrantID(), Client: x.Client, Issuer: x.Issuer, Thumbprint: x.Thumbprint,
@@ -127,11 +117,13 @@ func (e *Engine) redeemed(ctx context.Context, x CodeExchange, code sessions.Cod
 	if err != nil {
 		// No token names the credential, so nobody misses it: the user comes back by
 		// single sign-on.
-		e.ailing.Store(unknown(err))
-		answer(Issued{}, AsError(err))
-		return
+		if unknown(err) {
+			e.ailing.Store(true)
+		}
+		return Issued{}, AsError(err)
 	}
-	answer(e.issued(ctx, reply, session, j.grant), nil)
+	token := e.mint(ORT{Issuer: x.Issuer, Session: session.ID, Grant: j.grant.ID, Client: x.Client, Thumbprint: x.Thumbprint, Issued: now})
+	return Issued{Answer: reply, Token: token, Session: session, result: "ok"}, nil
 }
 
 // used marks a code that the upstream took: sent twice, it would make upstreams
@@ -154,12 +146,4 @@ func browserOf(code sessions.Code, t *sessions.Transaction) sessions.BrowserID {
 		return code.Browser
 	}
 	return t.Browser
-}
-
-func (e *Engine) issued(ctx context.Context, reply Answer, s sessions.Session, g sessions.Grant) Issued {
-	token := e.mint(ORT{Issuer: g.Issuer, Session: s.ID, Grant: g.ID, Client: g.Client, Thumbprint: g.Thumbprint, Issued: e.now()})
-	e.Metrics.Issued("ok")
-	e.Logger.LogAttrs(ctx, slog.LevelInfo, "ort_issued", slog.String("client", g.Client),
-		slog.String("session", string(s.ID)), slog.String("subject", e.subjectHash(&s)), slog.Bool("bound", g.Thumbprint != ""))
-	return Issued{Answer: reply, Token: token, Session: s}
 }

@@ -37,6 +37,8 @@ type join struct {
 // run is atomic against other joins of the same login: two apps that start at
 // once in one browser come into one session.
 func (j *join) run(ctx context.Context) (sessions.Session, error) {
+	ctx, cancel := context.WithTimeout(ctx, j.Upstream) // other joins take no longer than their writes
+	defer cancel()
 	for _, key := range j.keys() {
 		l, err := j.Store.Lease(ctx, key)
 		if err != nil {
@@ -52,7 +54,7 @@ func (j *join) run(ctx context.Context) (sessions.Session, error) {
 	}
 }
 
-// keys are in an order that all joins share, so that none waits for another in a
+// keys are what other joins of the same login have too. They are in an order that all joins share, so that none waits for another in a
 // circle.
 func (j *join) keys() (keys []string) {
 	if j.browser != "" {
@@ -106,9 +108,11 @@ func (j *join) endedSince(here []sessions.Session) bool {
 	})
 }
 
-// choose finds the session to enter, and ends those of another user.
+// choose finds the session to enter, and ends those of another user. A login
+// joins no other where nobody can say whose it is, nor where nobody saw a browser
+// of it: who sends a link with a challenge of his own ties nobody to his login.
 func (j *join) choose(ctx context.Context, here []sessions.Session) (sessions.ID, error) {
-	if j.login == nil { // nobody can say whose login it is: it joins no other
+	if j.login == nil || j.browser == "" {
 		return "", nil
 	}
 	var target sessions.ID
@@ -160,12 +164,20 @@ const (
 // another client's only where every client knows the user by the same one
 // (OIDC Core section 8). Elsewhere the login itself must be the same.
 func who(s *sessions.Session, g *sessions.Grant, l *Login) relation {
+	same := func(known sessions.Subject) relation {
+		if known.Sub == l.Subject {
+			return sameUser
+		}
+		return otherUser
+	}
 	for _, known := range s.Subjects {
-		if known.Issuer == l.Issuer && (known.Client == g.Client || l.PublicSubjects) {
-			if known.Sub == l.Subject {
-				return sameUser
-			}
-			return otherUser
+		if known.Issuer == l.Issuer && known.Client == g.Client {
+			return same(known)
+		}
+	}
+	for _, known := range s.Subjects {
+		if known.Issuer == l.Issuer && l.PublicSubjects {
+			return same(known)
 		}
 	}
 	if l.SID != "" && slices.Contains(s.Upstream, sessions.UpstreamSession{Issuer: l.Issuer, SID: l.SID}) {
@@ -180,10 +192,11 @@ func who(s *sessions.Session, g *sessions.Grant, l *Login) relation {
 func (j *join) create(ctx context.Context) (sessions.Session, error) {
 	now := j.now()
 	s := sessions.Session{ID: sessions.NewID(), Place: j.place, Created: now, Start: now}
-	j.meet(&s)
-	if err := j.seal(s.ID); err != nil {
-		return s, err
+	if l := j.login; l != nil && !l.AuthTime.IsZero() {
+		s.Start = earlier(l.AuthTime, now) // a clock ahead of ours gives nobody more time
 	}
+	j.meet(&s)
+	j.seal(s.ID)
 	if err := j.Store.Create(ctx, s, j.grant, now.Add(usedCodeLife)); err != nil {
 		return s, err
 	}
@@ -193,9 +206,7 @@ func (j *join) create(ctx context.Context) (sessions.Session, error) {
 }
 
 func (j *join) enter(ctx context.Context, id sessions.ID) (s sessions.Session, err error) {
-	if err := j.seal(id); err != nil {
-		return s, err
-	}
+	j.seal(id)
 	err = j.Store.Update(ctx, id, nil, func(d *sessions.Draft) error {
 		if !j.alive(&d.Session) {
 			return errSessionEnded
@@ -211,10 +222,9 @@ func (j *join) enter(ctx context.Context, id sessions.ID) (s sessions.Session, e
 }
 
 // seal puts the credential into the grant, readable there alone.
-func (j *join) seal(id sessions.ID) error {
+func (j *join) seal(id sessions.ID) {
 	j.grant.Session = id
 	j.grant.Credential = j.credentials.Seal([]byte(j.credential), grantName(&j.grant))
-	return nil
 }
 
 // grantName ties a sealed credential to its grant: moved to another, it does not
@@ -238,9 +248,11 @@ func (j *join) meet(s *sessions.Session) {
 		if !slices.Contains(s.Subjects, subject) {
 			s.Subjects = append(s.Subjects, subject)
 		}
-		if at := l.AuthTime; at.After(s.AuthTime) { // only a new login moves the start
+		if at := l.AuthTime; at.After(s.AuthTime) { // only a new login moves the start, never back
 			s.AuthTime = at
-			s.Start = earlier(at, now) // a clock ahead of ours gives nobody more time
+			if start := earlier(at, now); start.After(s.Start) {
+				s.Start = start
+			}
 		}
 	}
 	s.Absolute = s.Start.Add(j.Absolute)

@@ -50,7 +50,7 @@ func (e *Engine) mint(o ORT) string {
 // Open opens an ORT under any current sealing key. The error says nothing of
 // what was wrong with it.
 func (e *Engine) Open(token string) (ORT, error) {
-	if !IsORT(token) || len(token) > maxORT {
+	if !IsORT(token) || len(token) > maxORT || strings.ContainsAny(token, "\r\n") { // which base64 passes over
 		return ORT{}, errNotORT
 	}
 	sealed, err := base64.RawURLEncoding.Strict().DecodeString(token[len(Prefix):])
