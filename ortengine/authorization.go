@@ -88,7 +88,8 @@ func challengeMethod(method, challenge string) (string, error) {
 		}
 		return "plain", nil
 	case "S256":
-		if sum, err := base64.RawURLEncoding.Strict().DecodeString(challenge); err != nil || len(sum) != sha256.Size {
+		sum, err := base64.RawURLEncoding.Strict().DecodeString(challenge)
+		if err != nil || len(sum) != sha256.Size || !unreserved(challenge) { // base64 passes over line ends
 			return "", bad("code_challenge is not the base64url form of a SHA-256 hash")
 		}
 		return method, nil

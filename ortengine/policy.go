@@ -33,7 +33,7 @@ func (p *Policy) AllowsAudiences(audiences []string) bool {
 // refresh, so that its ORT needs no key. Every other client is public, whatever
 // it sends: some upstreams take any secret from a public client.
 func (p *Policy) IsConfidential(client string, authenticates bool) bool {
-	return slices.Contains(p.Confidential, client) || authenticates && slices.Contains(p.Confidential, "*")
+	return client != "*" && slices.Contains(p.Confidential, client) || authenticates && slices.Contains(p.Confidential, "*")
 }
 
 // IsOnlineOnly says whether a client gets refresh tokens as ORTs alone.
