@@ -3,6 +3,7 @@ package e2e
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"net/http"
 	"net/url"
@@ -23,11 +24,11 @@ func eachUpstream(t *testing.T, f func(t *testing.T, s setup)) {
 
 func TestCodeOfAnExpiredTransactionIsWorthNothing(t *testing.T) {
 	eachUpstream(t, func(t *testing.T, s setup) {
-		s.env = map[string]string{"ORT_LOGIN_TIMEOUT": "1s"}
+		s.env = map[string]string{"ORT_LOGIN_TIMEOUT": "2s"}
 		st := startStack(t, s)
 		a := st.app("app-one", nil)
 		code := a.code(t, nil)
-		time.Sleep(1500 * time.Millisecond) // the gateway's own clock decides
+		time.Sleep(2500 * time.Millisecond) // the gateway's own clock decides
 		a.refused(t, code, a.lastVerifier)
 		a.login(t) // the live login needs no form
 		if a.browser.forms != 1 {
@@ -168,27 +169,41 @@ func TestExchangeWhoseClientLeftIsSeenThrough(t *testing.T) {
 	a := st.app("app-one", nil)
 	a.login(t)
 	for range 3 {
-		st.provider.fault(t, fault{Kind: "slow", Millis: 300})
-		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
-		if got, err := a.tokenContext(ctx, a.refreshForm(nil)); err == nil {
-			t.Fatalf("the client was to leave, but got %v", got)
-		}
-		cancel()
+		a.leave(t, a.refreshForm(nil))
 		a.works(t)
 	}
 	code, verifier := a.code(t, nil), a.lastVerifier
-	st.provider.fault(t, fault{Kind: "slow", Millis: 300})
-	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
-	defer cancel()
-	if got, err := a.tokenContext(ctx, a.codeForm(code, verifier)); err == nil {
-		t.Fatalf("the client was to leave, but got %v", got)
-	}
+	a.leave(t, a.codeForm(code, verifier))
 	calls := st.provider.seen(t).TokenCalls
 	a.refused(t, code, verifier) // waits for the first, and is never sent upstream
 	if now := st.provider.seen(t).TokenCalls; now != calls {
 		t.Errorf("a code that was exchanged went upstream again")
 	}
 	a.works(t)
+}
+
+// leave sends a token request and goes away while the upstream works on it.
+func (a *app) leave(t *testing.T, form url.Values) {
+	t.Helper()
+	p := a.st.provider
+	calls := p.seen(t).TokenCalls
+	p.fault(t, fault{Kind: "slow", Millis: 300})
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() {
+		got, err := a.tokenContext(ctx, form)
+		if err == nil {
+			err = fmt.Errorf("the client was to leave, but got %v", got)
+		} else {
+			err = nil
+		}
+		done <- err
+	}()
+	p.awaitTokenCall(t, calls)
+	cancel()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
 }
 
 // A connection that breaks in place of the upstream's answer is no end of anything by itself.

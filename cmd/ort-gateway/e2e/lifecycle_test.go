@@ -12,8 +12,8 @@ func TestSIGTERMAnswersWhatIsInFlight(t *testing.T) {
 	a := st.app("app-one", nil)
 	a.login(t)
 	a.works(t)
-	st.provider.fault(t, fault{Kind: "slow", Millis: 700})
 	calls := st.provider.seen(t).TokenCalls
+	st.provider.fault(t, fault{Kind: "slow", Millis: 700})
 	type result struct {
 		got *answer
 		err error
@@ -23,11 +23,7 @@ func TestSIGTERMAnswersWhatIsInFlight(t *testing.T) {
 		got, err := a.exchange()
 		done <- result{got, err}
 	}()
-	for deadline := time.Now().Add(5 * time.Second); st.provider.seen(t).TokenCalls == calls; time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("the exchange never reached the upstream")
-		}
-	}
+	st.provider.awaitTokenCall(t, calls)
 	if err := st.gateway.terminate(10 * time.Second); err != nil {
 		t.Errorf("ending the gateway: %v", err)
 	}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"testing"
+	"time"
 )
 
 // clientMetadata registers a client at the provider (RFC 7591 names).
@@ -125,6 +126,16 @@ func (p *provider) seen(t *testing.T) seen {
 func (p *provider) fault(t *testing.T, faults ...fault) {
 	t.Helper()
 	p.call(t, http.MethodPost, "/faults", faults, nil)
+}
+
+// awaitTokenCall waits until the token endpoint has had more requests than that.
+func (p *provider) awaitTokenCall(t *testing.T, calls int) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); p.seen(t).TokenCalls <= calls; time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the token request never reached the upstream")
+		}
+	}
 }
 
 // endSessions ends the provider's own logins, as its administrator would.

@@ -76,6 +76,10 @@ func TestRequestsWithoutOnlineAccessPass(t *testing.T) {
 		}
 	}
 	web := st.app("web", nil)
+	got, err = web.post("device", st.metadata.Device, url.Values{"scope": {"openid online_access"}}, "")
+	if err != nil || got.status != http.StatusOK || got.members["device_code"] == nil {
+		t.Errorf("device authorization: %v %s %v", got, got.body, err)
+	}
 	got, err = web.token(url.Values{"grant_type": {"client_credentials"}, "scope": {"online_access"}})
 	if err != nil || got.status != http.StatusOK || got.RefreshToken != "" || got.Scope != "" {
 		t.Errorf("client_credentials: %v %v", got, err)
@@ -157,7 +161,7 @@ func TestORTNeverReachesTheUpstream(t *testing.T) {
 }
 
 func TestUpstreamFaultsEndNothing(t *testing.T) {
-	st := startStack(t, setup{env: map[string]string{"ORT_UPSTREAM_TIMEOUT": "1s"}})
+	st := startStack(t, setup{env: map[string]string{"ORT_UPSTREAM_TIMEOUT": "2s"}})
 	a := st.app("app-one", nil)
 	a.login(t)
 	st.provider.fault(t, fault{Kind: "error", Status: 500}, fault{Kind: "error", Status: 503}, fault{Kind: "error", Status: 429})
@@ -173,7 +177,7 @@ func TestUpstreamFaultsEndNothing(t *testing.T) {
 	}
 	a.works(t)
 	// Slower than the time-out: the client hears 503, the late answer's credential is kept.
-	st.provider.fault(t, fault{Kind: "slow", Millis: 1500})
+	st.provider.fault(t, fault{Kind: "slow", Millis: 2600})
 	a.unavailable(t)
 	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(100 * time.Millisecond) {
 		got, err := a.exchange()
@@ -205,23 +209,23 @@ func TestInvalidGrantOfTheUpstreamEndsOneGrantOnly(t *testing.T) {
 }
 
 func TestSessionEndsByItsLimits(t *testing.T) {
-	st := startStack(t, setup{env: map[string]string{"ORT_SESSION_IDLE_TIMEOUT": "3s", "ORT_SESSION_ABSOLUTE_TIMEOUT": "7s"}})
+	st := startStack(t, setup{env: map[string]string{"ORT_SESSION_IDLE_TIMEOUT": "4s", "ORT_SESSION_ABSOLUTE_TIMEOUT": "9s"}})
 	one := st.app("app-one", nil)
 	one.login(t)
 	two := st.app("app-two", one.browser)
 	two.login(t)
 	start := time.Now()
-	for time.Since(start) < 5*time.Second { // longer than the idle timeout: one clock for both apps
+	for time.Since(start) < 6*time.Second { // longer than the idle timeout: one clock for both apps
 		one.works(t)
 		time.Sleep(time.Second)
 	}
 	two.works(t)
-	time.Sleep(time.Until(start.Add(7500 * time.Millisecond))) // the absolute one, although active
+	time.Sleep(time.Until(start.Add(9500 * time.Millisecond))) // the absolute one, although active
 	one.dead(t)
 	two.dead(t)
 	idle := st.app("app-one", nil)
 	idle.login(t)
-	time.Sleep(3500 * time.Millisecond)
+	time.Sleep(4500 * time.Millisecond)
 	idle.dead(t)
 }
 

@@ -62,7 +62,6 @@ type metadata struct {
 	EndSession    string   `json:"end_session_endpoint"`
 	PAR           string   `json:"pushed_authorization_request_endpoint"`
 	Device        string   `json:"device_authorization_endpoint"`
-	UserInfo      string   `json:"userinfo_endpoint"`
 	Session       string   `json:"ort_session_endpoint"`
 	Scopes        []string `json:"scopes_supported"`
 	Grants        []string `json:"grant_types_supported"`
@@ -82,7 +81,7 @@ func usualClients(issuer string, origins [2]string) []clientMetadata {
 	}
 	web := spa("web", "http://web.localhost:3003")
 	web.Secret, web.AuthMethod, web.Origins = webSecret, "client_secret_basic", nil
-	web.GrantTypes = append(web.GrantTypes, "client_credentials")
+	web.GrantTypes = append(web.GrantTypes, "client_credentials", "urn:ietf:params:oauth:grant-type:device_code")
 	return []clientMetadata{spa("app-one", origins[0]), spa("app-two", origins[1]), web}
 }
 
