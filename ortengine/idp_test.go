@@ -249,3 +249,10 @@ func (s *faultyStore) Code(ctx context.Context, hash sessions.CodeHash) (session
 	}
 	return s.Store.Code(ctx, hash)
 }
+
+func (s *faultyStore) Sweep(ctx context.Context, now time.Time, limit int) (sessions.Swept, error) {
+	if err := s.write(); err != nil {
+		return sessions.Swept{}, err
+	}
+	return s.Store.Sweep(ctx, now, limit)
+}
