@@ -207,7 +207,7 @@ func (a *authorization) begin(ctx context.Context, form *rewrite.Form, client, t
 	}
 	begun, err := a.Engine.Begin(ctx, request)
 	if err != nil {
-		return nil, err
+		return nil, errPage{ortengine.AsError(err)}
 	}
 	if begun.None {
 		added = nil

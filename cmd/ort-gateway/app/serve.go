@@ -176,6 +176,17 @@ const sweepEvery = 10 * time.Second
 // start runs what goes on in the background until the context ends.
 func (p *parts) start(ctx context.Context, running *sync.WaitGroup) {
 	p.ready.add("store", p.store.Ready)
+	if !p.ownNonces() {
+		// iat is in whole seconds: those of this one cannot be told from proofs of the
+		// time before the start, and are refused.
+		begins := time.Now().Truncate(time.Second).Add(time.Second)
+		p.ready.add("proofs", func(context.Context) error {
+			if time.Now().Before(begins) {
+				return errors.New("no proof can be taken in the second of the start")
+			}
+			return nil
+		})
+	}
 	p.ready.add("upstream", func(context.Context) error {
 		switch {
 		case !p.metadata.State().Complete():
