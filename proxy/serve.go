@@ -21,8 +21,8 @@ func Server(handler http.Handler, logger *slog.Logger) *http.Server {
 // silentConns are connections that have sent nothing yet, as browsers open them
 // ahead of need. Shutdown would wait for them for seconds.
 type silentConns struct {
-	mu     sync.Mutex
-	open   map[net.Conn]struct{}
+	mu   sync.Mutex
+	open map[net.Conn]struct{}
 }
 
 func (s *silentConns) follow(c net.Conn, state http.ConnState) {
