@@ -39,6 +39,13 @@
 //
 //   - An ORT of another client at the revocation endpoint is invalid_grant: RFC
 //     7009 section 2.1 leaves the code open.
+//   - The idle deadline may pass while the upstream is asked: the exchange came in
+//     time and moves it, unless something ended the session first. The absolute
+//     deadline may not.
+//   - A login of which no browser was seen joins no session, not by its `sid`
+//     either.
+//   - Revocation by an ORT whose grant has ended, in a session that lives, ends the
+//     session: its user logs out, and does not know that the grant was dropped.
 //   - A store that does not take a rotated credential (a full disk) is asked
 //     again until it does; the grant waits meanwhile, its clients get 503.
 package ortengine

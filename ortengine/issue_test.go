@@ -229,7 +229,16 @@ func TestCodeLateAnswer(t *testing.T) {
 	inBubble(t, func(t *testing.T, f *fixture) {
 		l := login{}
 		transaction := f.begin(&l)
-		f.idp.with(takes(patience+time.Second), nil)
+		f.idp.with(takes(patience+time.Millisecond), nil)
+		var second sync.WaitGroup
+		second.Go(func() {
+			time.Sleep(2 * time.Millisecond)
+			ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
+			defer cancel()
+			_, err := f.ExchangeCode(ctx, ortengine.CodeExchange{Transaction: transaction, Issuer: issuer, Client: l.client, Code: l.code, Send: f.idp.redeem(l.code)})
+			f.refused(err, 400, "invalid_grant", "The authorization code was used already", "refused_code_used")
+		})
+		defer second.Wait()
 		_, err := f.redeem(&l, transaction)
 		f.refused(err, 503, "temporarily_unavailable", "The identity provider does not answer in time", "upstream_unavailable")
 		f.CodeRefused(t.Context(), ortengine.AsError(err), l.client)

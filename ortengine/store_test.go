@@ -122,6 +122,35 @@ func TestStoreFullWaiters(t *testing.T) {
 	})
 }
 
+// TestStoreFullMeanwhile: who waits is not sent upstream where the store began to
+// fail meanwhile, by another grant's write.
+func TestStoreFullMeanwhile(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fixture) {
+		ort, other := f.login(login{}).Token, f.login(login{}).Token
+		f.idp.with(func(ctx context.Context) error { _ = takes(10 * time.Second)(ctx); return errDown }, nil)
+		var wait sync.WaitGroup
+		wait.Go(func() { f.use(ort) })
+		synctest.Wait()
+		wait.Go(func() {
+			_, err := f.use(ort)
+			f.refused(err, 503, "temporarily_unavailable", "The session store does not answer", "store_unavailable")
+		})
+		synctest.Wait()
+		f.idp.with(func(context.Context) error { f.store.full.Store(true); return nil }, nil)
+		f.use(other)
+		calls, _, _, _ := f.idp.counts()
+		wait.Wait()
+		if now, _, _, _ := f.idp.counts(); now != calls {
+			t.Error("the upstream was asked while the store could not write")
+		}
+		f.store.full.Store(false)
+		time.Sleep(5 * time.Second)
+		f.idp.with(nil, nil)
+		f.works(ort)
+		f.works(other)
+	})
+}
+
 // TestStoreFullThenEnded: a credential that is held for a session which ends
 // meanwhile goes with it.
 func TestStoreFullThenEnded(t *testing.T) {
