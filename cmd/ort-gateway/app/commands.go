@@ -20,6 +20,8 @@ const (
 const usage = `ort-gateway hands out online refresh tokens in front of an identity provider.
 
   ort-gateway           serve, with the settings of the environment
+  ort-gateway check     look at the upstream, the store and the keys, and print what works and what to change;
+                        it changes nothing; --json for programs; exit code 1 where something does not work
   ort-gateway env       print all settings, their defaults and meaning (Markdown)
   ort-gateway keys      print a new sealing key for ORT_SEALING_KEYS
   ort-gateway ready     ask the running gateway whether it is ready: exit code 0 or 1
@@ -32,6 +34,7 @@ Settings come from the environment alone; ORT_ISSUER and ORT_UPSTREAM_URL are re
 // process is what a command may use of the world.
 type process struct {
 	environ        []string
+	args           []string // after the command's name
 	stdout, stderr io.Writer
 }
 
@@ -44,6 +47,7 @@ func (p process) fail(err error) int {
 // commands is every subcommand.
 var commands = map[string]func(context.Context, process) int{
 	"":        runServe,
+	"check":   runCheck,
 	"env":     runEnv,
 	"keys":    runKeys,
 	"ready":   runReady,
@@ -66,10 +70,11 @@ func Run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 	case !known || len(args) > 0 && name == "":
 		fmt.Fprintf(stderr, "ort-gateway: unknown command %s\n\n%s", quoted(name), usage)
 		return exitUsage
-	case len(args) > 1:
+	case len(args) > 1 && name != "check":
 		fmt.Fprintf(stderr, "ort-gateway: %s takes no arguments\n\n%s", name, usage)
 		return exitUsage
 	}
+	p.args = args[min(1, len(args)):]
 	return command(ctx, p)
 }
 

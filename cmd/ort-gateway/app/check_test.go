@@ -1,0 +1,532 @@
+package app
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"maps"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/ort-gateway/ort-gateway/ortengine/seal"
+	"github.com/ort-gateway/ort-gateway/sessions/boltstore"
+)
+
+const checkIssuer = "https://login.test/main"
+
+// checkUpstream is a small identity provider whose settings a test makes wrong.
+type checkUpstream struct {
+	doc     map[string]any // the OpenID Connect document
+	oauth   map[string]any // RFC 8414's; nil: there is none
+	secrets map[string]string
+	public  bool   // the public name leads past the gateway
+	links   bool   // links follow X-Forwarded-Host
+	pkce    string // demanded, ignored, plain; "": taken
+	cookie  string // Set-Cookie of the authorization endpoint
+	page    bool   // it wants a redirect_uri
+	token   func(w http.ResponseWriter, r *http.Request) bool
+	revoke  int    // status for wrong authentication at the revocation endpoint
+	cors    string // Access-Control-Allow-Origin of preflights
+	date    time.Duration
+	status  int // of the discovery document, 0: 200
+
+	mu   sync.Mutex
+	seen []string // every request with its fields and form
+}
+
+func newCheckUpstream() *checkUpstream {
+	doc := map[string]any{"issuer": checkIssuer}
+	for name, path := range map[string]string{
+		"authorization_endpoint": "/authorize", "token_endpoint": "/oauth/token", "userinfo_endpoint": "/userinfo", "jwks_uri": "/certs",
+		"end_session_endpoint": "/end", "revocation_endpoint": "/revoke", "introspection_endpoint": "/introspect",
+	} {
+		doc[name] = "https://login.test" + path
+	}
+	for name, list := range map[string]string{
+		"response_types_supported": "code", "grant_types_supported": "authorization_code refresh_token", "scopes_supported": "openid offline_access",
+		"claims_supported": "sub sid", "subject_types_supported": "public", "code_challenge_methods_supported": "S256",
+		"token_endpoint_auth_methods_supported": "none client_secret_basic client_secret_post",
+	} {
+		doc[name] = strings.Fields(list)
+	}
+	doc["backchannel_logout_supported"], doc["backchannel_logout_session_supported"] = true, true
+	return &checkUpstream{doc: doc, secrets: map[string]string{"web": "web-secret"}, pkce: "demanded", cookie: "auth=1; Secure", revoke: 401}
+}
+
+func (u *checkUpstream) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	_ = r.ParseForm()
+	u.mu.Lock()
+	u.seen = append(u.seen, fmt.Sprintf("%s %s %s %v %v", r.Method, r.Host, r.URL, r.Header, r.PostForm))
+	u.mu.Unlock()
+	if u.date != 0 {
+		w.Header().Set("Date", time.Now().Add(u.date).UTC().Format(http.TimeFormat))
+	}
+	if r.Method == http.MethodOptions {
+		if u.cors != "" {
+			w.Header().Set("Access-Control-Allow-Origin", strings.ReplaceAll(u.cors, "ORIGIN", r.Header.Get("Origin")))
+		}
+		return
+	}
+	switch r.URL.Path {
+	case "/main/.well-known/openid-configuration":
+		u.document(w, r, u.doc)
+	case "/.well-known/oauth-authorization-server/main":
+		u.document(w, r, u.oauth)
+	case "/authorize":
+		u.authorize(w, r)
+	case "/oauth/token", "/revoke":
+		u.asClient(w, r)
+	default:
+		http.NotFound(w, r)
+	}
+}
+
+func (u *checkUpstream) document(w http.ResponseWriter, r *http.Request, doc map[string]any) {
+	if doc == nil {
+		http.NotFound(w, r)
+		return
+	}
+	if u.links && r.Header.Get("X-Forwarded-Host") == "" {
+		doc = maps.Clone(doc)
+		doc["token_endpoint"] = "http://" + r.Host + "/oauth/token"
+	}
+	if u.status != 0 {
+		w.WriteHeader(u.status)
+	}
+	_ = json.NewEncoder(w).Encode(doc)
+}
+
+func (u *checkUpstream) authorize(w http.ResponseWriter, r *http.Request) {
+	q := r.URL.Query()
+	if q.Get("prompt") != "none" || r.Header.Get("Cookie") != "" {
+		panic("that might have been a login")
+	}
+	w.Header().Set("Set-Cookie", u.cookie)
+	if u.page {
+		w.WriteHeader(http.StatusBadRequest)
+		return
+	}
+	code, method := "login_required", q.Get("code_challenge_method")
+	switch {
+	case u.pkce == "demanded" && method == "", u.pkce != "ignored" && method != "" && method != "S256", u.pkce == "plain" && method == "S256":
+		code = "invalid_request"
+	case u.pkce == "unauthorized":
+		code = "unauthorized_client"
+	}
+	http.Redirect(w, r, "https://app.test/cb?error="+code+"&error_description=about+PKCE&state="+q.Get("state"), http.StatusFound)
+}
+
+func (u *checkUpstream) asClient(w http.ResponseWriter, r *http.Request) {
+	if r.URL.Path == "/oauth/token" && u.token != nil && u.token(w, r) {
+		return
+	}
+	client, secret, _ := r.BasicAuth()
+	if client == "" {
+		client, secret = r.PostForm.Get("client_id"), r.PostForm.Get("client_secret")
+	}
+	want, confidential := u.secrets[client]
+	switch {
+	case (confidential && secret != want || client != "web" && client != "spa") && r.URL.Path == "/revoke":
+		oauthError(w, u.revoke, "invalid_client") // Keycloak says errors with 200 there
+	case confidential && secret != want, client != "web" && client != "spa":
+		oauthError(w, 401, "invalid_client")
+	case r.URL.Path == "/oauth/token":
+		oauthError(w, 400, "invalid_grant")
+	}
+}
+
+func oauthError(w http.ResponseWriter, status int, code string) {
+	w.WriteHeader(status)
+	fmt.Fprintf(w, `{"error":%q,"error_description":"no\u001b[31m"}`, code)
+}
+
+// check runs a check of u, with the environment that is good for it and more.
+func (u *checkUpstream) check(t *testing.T, more ...string) (*report, string) {
+	t.Helper()
+	s := httptest.NewServer(u)
+	defer s.Close()
+	dir := t.TempDir()
+	environ := append(slices.Clone(more), "ORT_ISSUER="+checkIssuer, "ORT_UPSTREAM_URL="+s.URL, "ORT_STORE_URL=bolt:"+filepath.Join(dir, "store.db"),
+		"ORT_CLIENTS=spa,web", "ORT_CONFIDENTIAL_CLIENTS=web", "ORT_TRUSTED_PROXIES=private")
+	settings, warnings, err := Load(environ, checkSealingKeys)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := newChecker(settings)
+	c.public = roundTrip(func(r *http.Request) (*http.Response, error) {
+		if u.public {
+			return &http.Response{StatusCode: 200, Body: io.NopCloser(strings.NewReader("{}"))}, nil
+		}
+		return &http.Response{StatusCode: 200, Body: io.NopCloser(strings.NewReader(`{"ort_session_endpoint":"x"}`))}, nil
+	})
+	c.run(t.Context(), warnings)
+	var b bytes.Buffer
+	if err := c.report.write(&b, false, 1); err != nil {
+		t.Fatal(err)
+	}
+	return c.report, strings.NewReplacer(dir, "DIR", s.URL, "UPSTREAM").Replace(b.String())
+}
+
+type roundTrip func(*http.Request) (*http.Response, error)
+
+func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// Where everything is right, every fact is ok but those that nobody can find out.
+func TestCheckGood(t *testing.T) {
+	u := newCheckUpstream()
+	r, text := u.check(t)
+	for _, f := range r.Facts {
+		unknowable := []string{"identity provider", "login cookies", "CORS", "lifetimes", "TLS"}
+		if f.Level == levelFail || f.Level == levelWarn || f.Level == levelSkip && !slices.Contains(unknowable, f.Topic) {
+			t.Errorf("%s %s: %s", f.Level, f.Topic, f.Fact)
+		}
+	}
+	golden := filepath.Join("testdata", "check_good.golden")
+	if os.Getenv("UPDATE") != "" {
+		if err := os.WriteFile(golden, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(golden)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if text != string(want) {
+		t.Errorf("got\n%s\nwant\n%s", text, want)
+	}
+}
+
+// One row a fact: what is wrong, and the line that says so with the setting to change.
+func TestCheckFindsWhatIsWrong(t *testing.T) {
+	set := func(name string, value any) func(*checkUpstream) {
+		return func(u *checkUpstream) { u.doc[name] = value }
+	}
+	unset := func(name string) func(*checkUpstream) { return func(u *checkUpstream) { delete(u.doc, name) } }
+	answer := func(client string, status int, code string) func(*checkUpstream) {
+		return func(u *checkUpstream) {
+			u.token = func(w http.ResponseWriter, r *http.Request) bool {
+				id, _, _ := r.BasicAuth()
+				if r.PostForm.Get("client_id") != client && id != client {
+					return false
+				}
+				oauthError(w, status, code)
+				return true
+			}
+		}
+	}
+	for _, row := range []struct {
+		name  string
+		wrong func(*checkUpstream)
+		env   []string
+		want  string
+	}{
+		{"unknown setting", nil, []string{"ORT_ISUER=x"}, "warn settings: ORT_ISUER: unknown"},
+		{"trailing slash", set("issuer", checkIssuer+"/"), nil, "fail issuer: … the slash at the end differs; change: ORT_ISSUER=" + checkIssuer + "/"},
+		{"issuer's scheme", set("issuer", "http://login.test/main"), nil, "fail issuer: … the scheme differs … change: set the identity provider's public (external) URL so that its issuer is exactly " + checkIssuer},
+		{"issuer's host", set("issuer", "https://inner/main"), nil, "fail issuer: … the host differs"},
+		{"issuer's path", set("issuer", "https://login.test/other"), nil, "fail issuer: … the path differs; change: ORT_ISSUER=https://login.test/other, or"},
+		{"issuer is no URL", set("issuer", "main"), nil, "fail issuer: … no URL"},
+		{"no document", func(u *checkUpstream) { u.doc = nil }, nil, "fail discovery: no discovery document: /main/.well-known/openid-configuration answers 404, … change: ORT_ISSUER must be"},
+		{"upstream is starting", func(u *checkUpstream) { u.status = 503 }, nil, "fail discovery: … answers 503"},
+		{"other issuer in RFC 8414's", func(u *checkUpstream) { u.oauth = map[string]any{"issuer": "https://inner"} }, nil, `warn discovery: … another issuer ("https://inner")`},
+		{"endpoint elsewhere", set("token_endpoint", "http://10.0.0.1:8080/oauth/token"), nil, "fail endpoints: not on the public origin https://login.test, … token_endpoint http://10.0.0.1:8080/oauth/token; change: … X-Forwarded-Proto"},
+		{"no token endpoint", unset("token_endpoint"), nil, "fail endpoints: missing in the metadata: token_endpoint"},
+		{"no code", set("response_types_supported", []string{"id_token"}), nil, "fail authorization code: "},
+		{"signed requests", set("require_signed_request_object", true), nil, "fail request objects: "},
+		{"plain alone", set("code_challenge_methods_supported", []string{"plain"}), nil, "fail PKCE: code_challenge_methods_supported is plain, without S256: online_access is dropped; change: allow"},
+		{"methods not said", unset("code_challenge_methods_supported"), nil, "skip PKCE: the metadata do not say"},
+		{"S256 refused", func(u *checkUpstream) { u.pkce = "plain" }, nil, `fail PKCE: client "spa": a request with an S256 challenge is refused: about PKCE; change: … client "spa"`},
+		{"PKCE not demanded", func(u *checkUpstream) { u.pkce = "" }, nil, `warn PKCE: client "spa": S256 is taken, but a request without challenge too`},
+		{"PKCE not demanded of a confidential client", func(u *checkUpstream) { u.pkce = "" }, nil, `ok   PKCE: client "web": S256 is taken; requests without challenge too`},
+		{"PKCE ignored", func(u *checkUpstream) { u.pkce = "ignored" }, nil, `warn PKCE: client "spa": neither a missing challenge nor an unknown method is refused`},
+		{"PKCE cannot be tried", func(u *checkUpstream) { u.page = true }, nil, `skip PKCE: client "spa": not tried: no redirect_uri is known here, and the upstream wants one (answer 400)`},
+		{"client refused", func(u *checkUpstream) { u.pkce = "unauthorized" }, nil, `skip PKCE: client "spa": not tried: its authorization request is refused: unauthorized_client`},
+		{"no refresh", set("grant_types_supported", []string{"authorization_code"}), nil, "fail refresh tokens: grant_types_supported has no refresh_token"},
+		{"scope missing", set("scopes_supported", []string{"openid"}), nil, "warn upstream scope: ORT_UPSTREAM_SCOPE is not set, … has no offline_access"},
+		{"another scope", nil, []string{"ORT_UPSTREAM_SCOPE=offline"}, "warn upstream scope: ORT_UPSTREAM_SCOPE is offline; scopes_supported has no offline"},
+		{"no scope", nil, []string{"ORT_UPSTREAM_SCOPE="}, "skip upstream scope: ORT_UPSTREAM_SCOPE is empty"},
+		{"unknown client", nil, []string{"ORT_CLIENTS=spa,spaa"}, `warn clients: client "spaa": refused without authentication (401 invalid_client)`},
+		{"client may not refresh", answer("spa", 400, "unauthorized_client"), nil, `fail clients: client "spa": may not refresh (400 unauthorized_client); change: allow client "spa" the grant type refresh_token`},
+		{"client's answer says nothing", answer("spa", 500, "server_error"), nil, `skip clients: client "spa": could not be found out: 500 server_error`},
+		{"any refresh token taken", answer("spa", 200, ""), nil, `fail clients: client "spa": the token endpoint takes a refresh token that nobody has`},
+		{"confidential client is public there", nil, []string{"ORT_CONFIDENTIAL_CLIENTS=spa"}, `fail confidential clients: client "spa": a refresh without authentication is not refused, … (400 invalid_grant) … change: make "spa" a confidential client`},
+		{"wrong secret taken", func(u *checkUpstream) {
+			u.token = func(w http.ResponseWriter, r *http.Request) bool {
+				if r.PostForm.Get("client_secret") == "" {
+					return false
+				}
+				oauthError(w, 400, "invalid_grant")
+				return true
+			}
+		}, nil, `fail confidential clients: client "web": a refresh with wrong authentication (client_secret_post) is not refused`},
+		{"confidential client's answer says nothing", answer("web", 503, ""), nil, `skip confidential clients: client "web": could not be found out: a refresh without authentication is answered status 503`},
+		{"every client, any secret", nil, []string{"ORT_CONFIDENTIAL_CLIENTS=*"}, `fail confidential clients: ORT_CONFIDENTIAL_CLIENTS is *, and the upstream takes a made-up secret from the public client "spa"`},
+		{"DPoP demanded", answer("spa", 400, "invalid_dpop_proof"), nil, `fail DPoP: client "spa": the upstream asks it for a proof … or ORT_DPOP_AUTHORITY=upstream`},
+		{"DPoP not there", nil, []string{"ORT_DPOP_AUTHORITY=upstream"}, "fail DPoP: ORT_DPOP_AUTHORITY=upstream, and the upstream does not advertise DPoP … change: ORT_DPOP_AUTHORITY=gateway"},
+		{"DPoP of other algorithms", set("dpop_signing_alg_values_supported", []string{"ES256K"}), []string{"ORT_DPOP_AUTHORITY=upstream"}, "fail DPoP: no algorithm of ORT_DPOP_ALGS is among the upstream's: ES256K"},
+		{"DPoP of another name", func(u *checkUpstream) {
+			u.doc["dpop_signing_alg_values_supported"], u.doc["issuer"] = []string{"ES256"}, "https://inner"
+		}, []string{"ORT_DPOP_AUTHORITY=upstream"}, "fail DPoP: proofs name the public address"},
+		{"DPoP at both", set("dpop_signing_alg_values_supported", []string{"ES256"}), []string{"ORT_DPOP_AUTHORITY=upstream"}, "ok   DPoP: the upstream binds its tokens (ORT_DPOP_AUTHORITY=upstream), by ES256"},
+		{"no sid", func(u *checkUpstream) {
+			u.doc["claims_supported"], u.doc["backchannel_logout_session_supported"] = []string{"sub"}, false
+		}, nil, "warn sid: not in the metadata"},
+		{"pairwise", set("subject_types_supported", []string{"pairwise"}), nil, "ok   subject types: pairwise: sub may differ between clients, so they join a session by sid"},
+		{"pairwise without sid", func(u *checkUpstream) {
+			u.doc["claims_supported"], u.doc["backchannel_logout_session_supported"] = nil, false
+			u.doc["subject_types_supported"] = []string{"public", "pairwise"}
+		}, nil, "warn subject types: public pairwise: "},
+		{"subject types not said", unset("subject_types_supported"), nil, "warn subject types: the metadata do not say"},
+		{"no revocation", unset("revocation_endpoint"), nil, "warn revocation: no endpoint at the upstream: … confidential ones cannot revoke; upstream credentials are not given back"},
+		{"revocation without authentication", func(u *checkUpstream) { u.revoke = 200 }, nil, `warn revocation: client "web": wrong authentication is not refused`},
+		{"no introspection", unset("introspection_endpoint"), nil, "ok   introspection: no endpoint"},
+		{"no end session", unset("end_session_endpoint"), nil, "warn end session: no end_session_endpoint"},
+		{"no end session, but needed", unset("end_session_endpoint"), []string{"ORT_UPSTREAM_END=logout"}, "fail end session: … ORT_UPSTREAM_END=logout needs it"},
+		{"no back-channel logout", unset("backchannel_logout_supported"), nil, "warn back-channel logout: … change: backchannel_logout_uri https://login.test/_ort/backchannel-logout for each client"},
+		{"cookies without Secure", func(u *checkUpstream) { u.cookie = "auth=1" }, nil, "warn cookies: auth without Secure though the public origin is https"},
+		{"cookies of another domain", func(u *checkUpstream) { u.cookie = "auth=1; Domain=inner.test" }, nil, "fail cookies: auth for another domain than login.test"},
+		{"no cookies", func(u *checkUpstream) { u.cookie = "" }, nil, "skip cookies: none was set"},
+		{"clock", func(u *checkUpstream) { u.date = 30 * time.Second }, nil, "warn clock: the upstream's is "},
+		{"clock far off", func(u *checkUpstream) { u.date = -2 * time.Minute }, nil, "fail clock: the upstream's is … behind"},
+		{"links follow the request", func(u *checkUpstream) { u.links = true }, nil, "ok   forwarded headers: links follow Host, X-Forwarded-Host"},
+		{"public name elsewhere", func(u *checkUpstream) { u.public = true }, nil, "fail public name: leads past the gateway: … change: let https://login.test lead to the gateway's ORT_LISTEN_ADDR (:8080)"},
+		{"preflights for anybody", func(u *checkUpstream) { u.cors = "ORIGIN" }, nil, "skip CORS: the token endpoint's preflight allows any origin"},
+		{"origin not allowed at userinfo", nil, []string{"ORT_CORS_ORIGINS=https://app.test"}, "warn CORS: the userinfo endpoint, which the gateway only forwards, does not allow https://app.test"},
+		{"no clients", nil, []string{"ORT_CLIENTS=", "ORT_CONFIDENTIAL_CLIENTS="}, "skip clients: none is named"},
+		{"proxy not named", nil, []string{"ORT_TRUSTED_PROXIES="}, "warn trusted proxies: none, though something before the gateway ends TLS"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			u := newCheckUpstream()
+			if row.wrong != nil {
+				row.wrong(u)
+			}
+			r, text := u.check(t, row.env...)
+			if !hasLine(text, row.want) {
+				t.Errorf("no line %q in\n%s", row.want, text)
+			}
+			if fails := strings.HasPrefix(row.want, "fail"); fails != (r.Result == levelFail) {
+				t.Errorf("result %s in\n%s", r.Result, text)
+			}
+			if strings.ContainsRune(text, 0x1b) {
+				t.Error("a control byte of the upstream's was printed")
+			}
+		})
+	}
+}
+
+// hasLine finds a line that begins with want's first piece and has the others, in their order; "…" is between pieces.
+func hasLine(text, want string) bool {
+	pieces := strings.Split(want, "…")
+	for line := range strings.Lines(text) {
+		if !strings.HasPrefix(line, strings.TrimRight(pieces[0], " ")) {
+			continue
+		}
+		rest, all := line, true
+		for _, p := range pieces {
+			_, after, ok := strings.Cut(rest, strings.TrimSpace(p))
+			rest, all = after, all && ok
+		}
+		if all {
+			return true
+		}
+	}
+	return false
+}
+
+// Nothing that was made up or configured as a secret is printed, and no request carries a cookie or a proof.
+func TestCheckKeepsSecrets(t *testing.T) {
+	u := newCheckUpstream()
+	key := seal.NewKey()
+	_, text := u.check(t, "ORT_SEALING_KEYS="+key, "ORT_ADMIN_TOKEN=geheim-4711-geheim-4711")
+	_, secret, _ := strings.Cut(key, ":")
+	for _, s := range []string{secret, "geheim-4711", "ort-gateway-check-"} {
+		if strings.Contains(text, s) {
+			t.Errorf("%q was printed:\n%s", s, text)
+		}
+	}
+	if len(u.seen) < 10 {
+		t.Fatalf("%d requests were seen", len(u.seen))
+	}
+	for _, r := range u.seen {
+		if strings.Contains(r, "Cookie:") || strings.Contains(r, "Dpop:") {
+			t.Errorf("sent %s", r)
+		}
+		if !strings.HasPrefix(r, "GET ") && !strings.HasPrefix(r, "OPTIONS ") && !strings.Contains(r, "ort-gateway-check-") && !strings.Contains(r, "Basic ") {
+			t.Errorf("sent something that was not made up: %s", r)
+		}
+	}
+}
+
+// A second issuer at the same upstream is told apart, and its own faults are found.
+func TestCheckSeveralIssuers(t *testing.T) {
+	u := newCheckUpstream()
+	s := httptest.NewServer(u)
+	defer s.Close()
+	settings, _, err := Load([]string{"ORT_ISSUER=" + checkIssuer + ",https://login.test/other", "ORT_UPSTREAM_URL=" + s.URL,
+		"ORT_STORE_URL=bolt:" + filepath.Join(t.TempDir(), "store.db")}, checkSealingKeys)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := newChecker(settings)
+	c.public = roundTrip(func(*http.Request) (*http.Response, error) { return nil, errors.New("no way") })
+	c.run(t.Context(), nil)
+	var b bytes.Buffer
+	if err := c.report.write(&b, false, 2); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"ok   issuer: [" + checkIssuer + "] exactly", "fail discovery: [https://login.test/other] no discovery document"} {
+		if !hasLine(b.String(), want) {
+			t.Errorf("no line %q in\n%s", want, &b)
+		}
+	}
+}
+
+func TestCheckStore(t *testing.T) {
+	for _, row := range []struct {
+		name    string
+		prepare func(t *testing.T, path string)
+		want    []string
+	}{
+		{"new", func(*testing.T, string) {}, []string{"ok   store: PATH is not there yet", "ok   sealing keys: none yet"}},
+		{"there", func(t *testing.T, path string) {
+			openStore(t, path)()
+			if _, err := seal.LoadOrCreate(path + ".key"); err != nil {
+				t.Fatal(err)
+			}
+		}, []string{"ok   store: PATH opens, 0 sessions", "ok   sealing keys: 1 in PATH.key"}},
+		{"in use", func(t *testing.T, path string) { t.Cleanup(openStore(t, path)) }, []string{"skip store: PATH is open in another process"}},
+		{"key lost", func(t *testing.T, path string) { openStore(t, path)() }, []string{"fail sealing keys: the store is there, but not its key PATH.key"}},
+		{"key open to all", func(t *testing.T, path string) { writeFile(t, path+".key", seal.NewKey(), 0o644) }, []string{"fail sealing keys: … open to every user"}},
+		{"no store", func(t *testing.T, path string) { writeFile(t, path, strings.Repeat("no store", 2000), 0o600) }, []string{"fail store: … no session store, or damaged"}},
+		{"empty", func(t *testing.T, path string) { writeFile(t, path, "", 0o600) }, []string{"ok   store: PATH is empty"}},
+		{"no directory", func(t *testing.T, path string) { _ = os.RemoveAll(filepath.Dir(path)) }, []string{"fail store: nothing can be written in"}},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "sub", "store.db")
+			if err := os.Mkdir(filepath.Dir(path), 0o700); err != nil {
+				t.Fatal(err)
+			}
+			row.prepare(t, path)
+			before := files(path)
+			c := newChecker(&Settings{StorePath: path, MaxTransactions: 10})
+			c.checkKeys()
+			c.checkStoreFile()
+			var b bytes.Buffer
+			_ = c.report.write(&b, false, 1)
+			for _, want := range row.want {
+				if !hasLine(strings.ReplaceAll(b.String(), path, "PATH"), want) {
+					t.Errorf("no line %q in\n%s", want, &b)
+				}
+			}
+			if after := files(path); after != before {
+				t.Errorf("the directory had %s, has %s", before, after)
+			}
+		})
+	}
+}
+
+func files(path string) string {
+	entries, _ := os.ReadDir(filepath.Dir(path))
+	return fmt.Sprint(entries)
+}
+
+func writeFile(t *testing.T, path, content string, mode os.FileMode) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(content), mode); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(path, mode); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func openStore(t *testing.T, path string) (closed func()) {
+	t.Helper()
+	s, err := boltstore.Open(boltstore.Config{Path: path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestCheckListener(t *testing.T) {
+	pair := newTestPair(t, "localhost")
+	for _, row := range []struct{ name, issuer, cert, want string }{
+		{"other name", "https://login.test", pair.certFile, "fail TLS: the certificate is not for login.test but for localhost"},
+		{"soon over", "https://localhost", pair.certFile, "warn TLS: the certificate ends on"},
+		{"http issuer", "http://localhost", pair.certFile, "fail TLS: the gateway serves TLS, but ORT_ISSUER begins with http://"},
+		{"elsewhere", "https://login.test", "", "skip TLS: ORT_TLS_CERT_FILE is not set"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			public, _ := url.Parse(row.issuer)
+			c := newChecker(&Settings{PublicOrigin: public, TLSCertFile: row.cert})
+			c.checkListener()
+			var b bytes.Buffer
+			_ = c.report.write(&b, false, 1)
+			if !hasLine(b.String(), row.want) {
+				t.Errorf("no line %q in\n%s", row.want, &b)
+			}
+		})
+	}
+}
+
+// The way to the upstream: each fault with the setting that mends it.
+func TestCheckUpstreamConnection(t *testing.T) {
+	plain := httptest.NewServer(newCheckUpstream())
+	defer plain.Close()
+	secure := httptest.NewUnstartedServer(newCheckUpstream())
+	secure.Config.ErrorLog = log.New(io.Discard, "", 0)
+	secure.StartTLS()
+	defer secure.Close()
+	ca := filepath.Join(t.TempDir(), "ca.pem")
+	writeFile(t, ca, "-----BEGIN CERTIFICATE-----\n"+base64.StdEncoding.EncodeToString(secure.Certificate().Raw)+"\n-----END CERTIFICATE-----\n", 0o600)
+	silent := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }))
+	defer silent.Close()
+	for _, row := range []struct {
+		name, upstream, ca, want string
+		timeout                  time.Duration
+	}{
+		{"nobody there", "http://" + freeAddr(t), "", "fail upstream: … does not answer: connection refused; change: ORT_UPSTREAM_URL", 0},
+		{"plain HTTP", strings.Replace(plain.URL, "http", "https", 1), "", "fail upstream: … it speaks plain HTTP there; change: ORT_UPSTREAM_URL: begin it with http://", 0},
+		{"unknown authority", secure.URL, "", "fail upstream: … comes from nobody who is trusted here; change: ORT_UPSTREAM_CA_FILE", 0},
+		{"another name", strings.Replace(secure.URL, "127.0.0.1", "localhost", 1), ca, "fail upstream: … not for the host in ORT_UPSTREAM_URL", 0},
+		{"trusted", secure.URL, ca, "ok   upstream: … TLS 1.3, certificate good until", 0},
+		{"silent", silent.URL, "", "fail upstream: … no answer came in time", 50 * time.Millisecond},
+		{"TLS where plain was asked", strings.Replace(secure.URL, "https", "http", 1), "", "fail discovery: … answers 400", 0},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			settings, _, err := Load([]string{"ORT_ISSUER=" + checkIssuer, "ORT_UPSTREAM_URL=" + row.upstream, "ORT_UPSTREAM_CA_FILE=" + row.ca,
+				"ORT_STORE_URL=bolt:" + filepath.Join(t.TempDir(), "store.db")}, checkSealingKeys)
+			if err != nil {
+				t.Fatal(err)
+			}
+			c := newChecker(settings)
+			if row.timeout > 0 {
+				c.timeout = row.timeout
+			}
+			c.public = roundTrip(func(*http.Request) (*http.Response, error) { return nil, errors.New("no way") })
+			c.run(t.Context(), nil)
+			var b bytes.Buffer
+			_ = c.report.write(&b, false, 1)
+			if !hasLine(b.String(), row.want) {
+				t.Errorf("no line %q in\n%s", row.want, &b)
+			}
+		})
+	}
+}
