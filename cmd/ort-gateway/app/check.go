@@ -186,6 +186,7 @@ type target struct {
 	doc     *document
 	idp     *idpKind
 	clients map[string]clientAnswer // what the token endpoint said of each client, with no authentication
+	open    []string                // clients whose authorization requests could be tried
 	answers []*answer               // of the authorization endpoint, for checkCookies
 }
 

@@ -33,6 +33,13 @@ func (a clientAnswer) wantsProof() bool {
 	return a.code == "use_dpop_nonce" || a.code == "invalid_dpop_proof" || a.code == "invalid_request" && strings.Contains(a.description, "DPoP")
 }
 
+// mayNotRefresh: the client is known, but not for this grant type. oidc-provider says so with invalid_request, and words.
+func (a clientAnswer) mayNotRefresh() bool {
+	return a.code == "unauthorized_client" && a.status != http.StatusUnauthorized || a.code == "unsupported_grant_type" ||
+		a.code == "invalid_request" && strings.Contains(a.description, "grant type")
+}
+
+// String gives status, code and, where those are not enough, words.
 func (a clientAnswer) String() string {
 	switch {
 	case a.why != "":
@@ -40,7 +47,11 @@ func (a clientAnswer) String() string {
 	case a.code == "":
 		return fmt.Sprintf("status %d", a.status)
 	}
-	return fmt.Sprintf("%d %s", a.status, plainText(a.code))
+	text := fmt.Sprintf("%d %s", a.status, plainText(a.code))
+	if a.code == "invalid_request" && a.description != "" {
+		text += ": " + plainText(a.description)
+	}
+	return text
 }
 
 // wrongSecret is how a made-up secret is sent (RFC 6749 section 2.3.1); "" for none.
@@ -98,9 +109,16 @@ func (c *checker) checkClients(ctx context.Context, t *target) {
 			t.note(levelFail, "clients", name+"the token endpoint takes a refresh token that nobody has", "look at the identity provider's token endpoint: it does not check refresh tokens")
 		case a.wantsProof(): // checkDPoP tells
 		case a.passed(t.idp):
-			t.ok("clients", name+"known, and it may refresh")
-		case a.code == "unauthorized_client" && a.status != http.StatusUnauthorized, a.code == "unsupported_grant_type":
+			t.ok("clients", name+"known, and the refresh grant is open to it")
+		case a.mayNotRefresh():
 			t.note(levelFail, "clients", name+"may not refresh ("+a.String()+")", t.idp.say(wordRefresh, t, client))
+		case a.status == http.StatusForbidden:
+			t.note(levelFail, "clients", name+"refused whatever it sends ("+a.String()+" "+plainText(a.description)+")", t.idp.say(wordOpen, t, client))
+		case a.refused() && a.code == t.idp.noSecretCode:
+			t.note(levelWarn, "clients", name+"the upstream asks it for authentication ("+a.String()+"), so it is a confidential one",
+				"ORT_CONFIDENTIAL_CLIENTS: name it there (else it needs a DPoP key, too)")
+		case a.refused() && t.idp.noSecretCode != "":
+			t.note(levelFail, "clients", name+"not known there ("+a.String()+")", t.idp.say(wordClient, t, client))
 		case a.refused():
 			t.note(levelWarn, "clients", name+"refused without authentication ("+a.String()+"): it is unknown there, or it is a confidential one",
 				t.idp.say(wordClient, t, client)+"; if it is confidential, name it in ORT_CONFIDENTIAL_CLIENTS (else it needs a DPoP key, too)")

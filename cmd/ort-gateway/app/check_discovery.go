@@ -86,7 +86,7 @@ func (c *checker) discover(ctx context.Context, issuer string) *target {
 	}
 	if t.doc == nil {
 		if len(misses) > 0 {
-			t.note(levelFail, "discovery", "no discovery document: "+strings.Join(misses, ", "), t.idp.say(wordDiscovery, t, ""))
+			t.note(levelFail, "discovery", "no discovery document: "+strings.Join(misses, ", "), guess(issuer).say(wordDiscovery, t, ""))
 		}
 		return nil
 	}

@@ -73,10 +73,14 @@ func (c *checker) tryPKCE(ctx context.Context, t *target, client string) {
 	case code == "invalid_request":
 		t.note(levelFail, "PKCE", name+"a request with an S256 challenge is refused: "+plainText(description), t.idp.say(wordPKCE, t, client))
 		return
+	case code == "unauthorized_client", code == "unsupported_response_type":
+		t.note(levelFail, "authorization code", name+"may not use the code flow: "+plainText(code+" "+description), t.idp.say(wordCode, t, client))
+		return
 	case !interactive(code):
 		t.skip("PKCE", name+"not tried: its authorization request is refused: "+plainText(code+" "+description))
 		return
 	}
+	t.open = append(t.open, client)
 	code, _, why = c.tryAuthorization(ctx, t, client, nil)
 	switch {
 	case why == "" && code == "invalid_request":
@@ -92,7 +96,7 @@ func (c *checker) tryPKCE(ctx context.Context, t *target, client string) {
 		return
 	}
 	if c.confidential(client) {
-		t.ok("PKCE", name+"S256 is taken; requests without challenge too, as this client authenticates itself")
+		t.ok("PKCE", name+"S256 is taken; requests without challenge too, which is usual for confidential clients")
 		return
 	}
 	t.note(levelWarn, "PKCE", name+"S256 is taken, but a request without challenge too (those without online_access get no PKCE from the gateway)",
@@ -132,12 +136,12 @@ func (c *checker) tryAuthorization(ctx context.Context, t *target, client string
 }
 
 // checkRefresh looks whether the upstream gives refresh tokens at all, and for which scope.
-func (c *checker) checkRefresh(_ context.Context, t *target) {
+func (c *checker) checkRefresh(ctx context.Context, t *target) {
 	switch {
 	case len(t.doc.GrantTypes) == 0:
 		t.skip("refresh tokens", "the metadata list no grant types")
 	case slices.Contains(t.doc.GrantTypes, "refresh_token"):
-		t.ok("refresh tokens", "grant type refresh_token in the metadata")
+		t.note(levelOK, "refresh tokens", "grant type refresh_token in the metadata; whether each client gets one shows at a login alone", t.idp.say(wordRefresh, t, ""))
 	default:
 		t.note(levelFail, "refresh tokens", "grant_types_supported has no refresh_token", t.idp.say(wordRefresh, t, ""))
 	}
@@ -155,7 +159,7 @@ func (c *checker) checkRefresh(_ context.Context, t *target) {
 	switch {
 	case t.idp.refreshUnasked && offline:
 		t.note(levelWarn, "upstream scope", how+": at "+t.idp.name+" such a token outlives the login, and a logout there", "leave ORT_UPSTREAM_SCOPE unset")
-	case t.idp.refreshUnasked:
+	case t.idp.refreshUnasked && len(scopes) == 0:
 		t.ok("upstream scope", how+": "+t.idp.name+" gives refresh tokens of the login unasked")
 	case len(scopes) == 0 && t.idp.needsOffline:
 		t.note(levelFail, "upstream scope", how+", and "+t.idp.name+" gives refresh tokens for offline_access alone", "leave ORT_UPSTREAM_SCOPE unset; "+t.idp.say(wordScope, t, ""))
@@ -166,6 +170,27 @@ func (c *checker) checkRefresh(_ context.Context, t *target) {
 	}
 	if offline && t.idp.needsConsent && !c.settings.UpstreamConsent {
 		t.note(levelWarn, "consent", t.idp.name+" gives offline_access with prompt=consent alone, unless it was set up otherwise", "ORT_UPSTREAM_CONSENT=true")
+	}
+	for _, client := range t.open {
+		c.tryScopes(ctx, t, client, scopes)
+	}
+}
+
+// tryScopes asks for the scopes as the gateway would, but without openid (see tryPKCE).
+func (c *checker) tryScopes(ctx context.Context, t *target, client string, scopes []string) {
+	if len(scopes) == 0 {
+		return
+	}
+	sum := sha256.Sum256([]byte(madeUp()))
+	code, description, why := c.tryAuthorization(ctx, t, client, url.Values{
+		"code_challenge": {base64.RawURLEncoding.EncodeToString(sum[:])}, "code_challenge_method": {"S256"}, "scope": {strings.Join(scopes, " ")},
+	})
+	name, list := "client "+quoted(client)+": ", strings.Join(scopes, " ")
+	switch {
+	case why == "" && code == "invalid_scope":
+		t.note(levelFail, "upstream scope", name+list+" is refused: "+plainText(code+" "+description), t.idp.say(wordScope, t, client))
+	case why == "" && interactive(code):
+		t.ok("upstream scope", name+list+" is not refused")
 	}
 }
 

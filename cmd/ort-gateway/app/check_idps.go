@@ -17,6 +17,7 @@ const (
 	wordRefresh                  // the refresh grant, of one client
 	wordScope                    // the scope for which refresh tokens are given
 	wordClient                   // that a client is there
+	wordOpen                     // that the token endpoint answers at all
 	wordConfidential             // that a client must authenticate itself
 	wordDPoP                     // that tokens are bound to keys
 	wordNoDPoP                   // that a client need not send a proof
@@ -43,6 +44,7 @@ type idpKind struct {
 	listsScopes    bool     // scopes_supported is complete
 	endsByLogout   bool     // ORT_UPSTREAM_END=auto is logout
 	takesAnySecret bool     // a public client may send any secret
+	noSecretCode   string   // its error for a confidential client without a secret, where that is not the one for an unknown client
 	badTokenCode   string   // its error for a malformed refresh token, where that is not invalid_grant
 	cookies        []string // any of these carries the login
 
@@ -76,6 +78,17 @@ func recognise(d *document) *idpKind {
 	return &general
 }
 
+// guess tells it by the issuer that is configured, where no document came.
+func guess(issuer string) *idpKind {
+	switch {
+	case pathHas(issuer, "/realms/"):
+		return &keycloak
+	case pathHas(issuer, "/application/o/"):
+		return &authentik
+	}
+	return &general
+}
+
 // endsWith compares the path of an address.
 func endsWith(address, suffix string) bool {
 	u, err := url.Parse(address)
@@ -99,6 +112,7 @@ var general = idpKind{
 		wordRefresh:      "allow client {client} the grant type refresh_token",
 		wordScope:        "allow the scope offline_access, or set ORT_UPSTREAM_SCOPE to the scope that gives refresh tokens",
 		wordClient:       "is {client} registered at the identity provider?",
+		wordOpen:         "look why the identity provider refuses all at its token endpoint",
 		wordConfidential: "make {client} a confidential client: token_endpoint_auth_method other than none",
 		wordDPoP:         "switch DPoP on at the identity provider",
 		wordNoDPoP:       "dpop_bound_access_tokens: false for client {client}",
@@ -117,7 +131,7 @@ var keycloak = idpKind{
 	known: func(d *document) bool {
 		return endsWith(d.EndSession, "/protocol/openid-connect/logout") || endsWith(d.Authorization, "/protocol/openid-connect/auth")
 	},
-	refreshUnasked: true, endsByLogout: true, takesAnySecret: true,
+	refreshUnasked: true, endsByLogout: true, takesAnySecret: true, noSecretCode: "unauthorized_client",
 	cookies: []string{"KEYCLOAK_IDENTITY"},
 	words: [words]string{
 		wordDiscovery:    "ORT_ISSUER={origin}/realms/REALM (with --http-relative-path, or before version 17, /auth/realms/REALM)",
@@ -128,6 +142,7 @@ var keycloak = idpKind{
 		wordRefresh:      "Clients, {client}, Advanced, OpenID Connect Compatibility Modes: Use refresh tokens on",
 		wordScope:        "leave ORT_UPSTREAM_SCOPE unset; a scope named in it must be under Client scopes, and assigned to the client",
 		wordClient:       "Clients: is {client} there, and Enabled?",
+		wordOpen:         "Realm settings, General: Enabled on, Require SSL none or external requests; and --proxy-headers=xforwarded",
 		wordConfidential: "Clients, {client}, Settings, Capability config: Client authentication on",
 		wordDPoP:         "start Keycloak with the feature dpop (on by default from 26.4 on), and Clients, {client}: Require DPoP bound tokens on",
 		wordNoDPoP:       "Clients, {client}, Settings, Capability config: Require DPoP bound tokens off",

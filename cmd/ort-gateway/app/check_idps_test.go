@@ -33,6 +33,14 @@ func TestCheckRecognises(t *testing.T) {
 	}
 }
 
+func TestCheckGuesses(t *testing.T) {
+	for issuer, want := range map[string]*idpKind{"https://a/realms/x": &keycloak, "https://a/application/o/x/": &authentik, "https://a": &general} {
+		if got := guess(issuer); got != want {
+			t.Errorf("%s is taken for %s", issuer, got.name)
+		}
+	}
+}
+
 // Every word is there, in general at least, and its placeholders are filled.
 func TestCheckWords(t *testing.T) {
 	at := &target{issuer: "https://login.test/main"}
@@ -75,6 +83,8 @@ func TestCheckWordsOfEachProvider(t *testing.T) {
 	}{
 		{"Keycloak's name", atKeycloak, map[string]any{"issuer": "http://10.0.0.1:8080/realms/main"}, nil, "fail issuer: … change: start Keycloak with --hostname=https://login.test (KC_HOSTNAME)"},
 		{"Keycloak's scope", atKeycloak, nil, nil, "ok   upstream scope: ORT_UPSTREAM_SCOPE is not set: Keycloak gives refresh tokens of the login unasked"},
+		{"unknown client at Keycloak", atKeycloak, nil, []string{"ORT_CLIENTS=spa,spaa"}, `fail clients: client "spaa": not known there (401 invalid_client); change: Clients: is "spaa" there, and Enabled?`},
+		{"another scope at Keycloak", atKeycloak, nil, []string{"ORT_UPSTREAM_SCOPE=nowhere"}, "warn upstream scope: ORT_UPSTREAM_SCOPE is nowhere; scopes_supported has no nowhere"},
 		{"offline tokens at Keycloak", atKeycloak, nil, []string{"ORT_UPSTREAM_SCOPE=offline_access"}, "warn upstream scope: … outlives the login … change: leave ORT_UPSTREAM_SCOPE unset"},
 		{"any client at Keycloak", atKeycloak, nil, []string{"ORT_CONFIDENTIAL_CLIENTS=*"}, "fail confidential clients: … Keycloak takes any secret from a public client"},
 		{"Keycloak's cookie", atKeycloak, nil, []string{"ORT_UPSTREAM_LOGIN_COOKIES=x"}, "warn login cookies: Keycloak's login is in KEYCLOAK_IDENTITY, … change: ORT_UPSTREAM_LOGIN_COOKIES=KEYCLOAK_IDENTITY"},

@@ -35,6 +35,7 @@ type checkUpstream struct {
 	links   bool   // links follow X-Forwarded-Host
 	pkce    string // demanded, ignored, plain; "": taken
 	cookie  string // Set-Cookie of the authorization endpoint
+	scope   string // the only one that is taken; "": any
 	page    bool   // it wants a redirect_uri
 	token   func(w http.ResponseWriter, r *http.Request) bool
 	revoke  int    // status for wrong authentication at the revocation endpoint
@@ -124,6 +125,10 @@ func (u *checkUpstream) authorize(w http.ResponseWriter, r *http.Request) {
 		code = "invalid_request"
 	case u.pkce == "unauthorized":
 		code = "unauthorized_client"
+	case u.pkce == "busy":
+		code = "temporarily_unavailable"
+	case u.scope != "" && q.Get("scope") != "" && q.Get("scope") != u.scope:
+		code = "invalid_scope"
 	}
 	http.Redirect(w, r, "https://app.test/cb?error="+code+"&error_description=about+PKCE&state="+q.Get("state"), http.StatusFound)
 }
@@ -252,7 +257,10 @@ func TestCheckFindsWhatIsWrong(t *testing.T) {
 		{"PKCE not demanded of a confidential client", func(u *checkUpstream) { u.pkce = "" }, nil, `ok   PKCE: client "web": S256 is taken; requests without challenge too`},
 		{"PKCE ignored", func(u *checkUpstream) { u.pkce = "ignored" }, nil, `warn PKCE: client "spa": neither a missing challenge nor an unknown method is refused`},
 		{"PKCE cannot be tried", func(u *checkUpstream) { u.page = true }, nil, `skip PKCE: client "spa": not tried: no redirect_uri is known here, and the upstream wants one (answer 400)`},
-		{"client refused", func(u *checkUpstream) { u.pkce = "unauthorized" }, nil, `skip PKCE: client "spa": not tried: its authorization request is refused: unauthorized_client`},
+		{"client refused", func(u *checkUpstream) { u.pkce = "unauthorized" }, nil, `fail authorization code: client "spa": may not use the code flow: unauthorized_client`},
+		{"client's request refused otherwise", func(u *checkUpstream) { u.pkce = "busy" }, nil, `skip PKCE: client "spa": not tried: its authorization request is refused: temporarily_unavailable`},
+		{"scope refused", func(u *checkUpstream) { u.scope = "openid" }, nil, `fail upstream scope: client "spa": offline_access is refused: invalid_scope`},
+		{"everybody refused", answer("spa", 403, "access_denied"), nil, `fail clients: client "spa": refused whatever it sends (403 access_denied no`},
 		{"no refresh", set("grant_types_supported", []string{"authorization_code"}), nil, "fail refresh tokens: grant_types_supported has no refresh_token"},
 		{"scope missing", set("scopes_supported", []string{"openid"}), nil, "warn upstream scope: ORT_UPSTREAM_SCOPE is not set, … has no offline_access"},
 		{"another scope", nil, []string{"ORT_UPSTREAM_SCOPE=offline"}, "warn upstream scope: ORT_UPSTREAM_SCOPE is offline; scopes_supported has no offline"},
