@@ -187,6 +187,7 @@ type target struct {
 	idp     *idpKind
 	clients map[string]clientAnswer // what the token endpoint said of each client, with no authentication
 	open    []string                // clients whose authorization requests could be tried
+	origins map[string]string       // where a client's logins end, as far as its authorization requests could be tried
 	answers []*answer               // of the authorization endpoint, for checkCookies
 }
 

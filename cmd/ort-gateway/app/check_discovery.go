@@ -52,7 +52,7 @@ func (d *document) endpoints() []struct{ name, address string } {
 
 // discover fetches the issuer's documents. Nil: there is none that can be read.
 func (c *checker) discover(ctx context.Context, issuer string) *target {
-	t := &target{report: c.report, issuer: issuer, idp: &general, clients: map[string]clientAnswer{}}
+	t := &target{report: c.report, issuer: issuer, idp: &general, clients: map[string]clientAnswer{}, origins: map[string]string{}}
 	u, err := url.Parse(issuer)
 	if err != nil { // Load has parsed it
 		return nil

@@ -132,6 +132,9 @@ func (c *checker) tryAuthorization(ctx context.Context, t *target, client string
 	if !strings.Contains(a.header.Get("Location"), q.Get("state")) || code == "" { // the upstream's own error page
 		return "", "", fmt.Sprintf("no redirect_uri is known here, and the upstream wants one (answer %d)", a.status)
 	}
+	if u, err := url.Parse(a.header.Get("Location")); err == nil && (u.Scheme == "http" || u.Scheme == "https") { // apps on phones have no origin
+		t.origins[client] = originOf(u)
+	}
 	return code, description, ""
 }
 

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -74,30 +75,67 @@ func (c *checker) checkClock(_ context.Context, t *target) {
 // strangeOrigin is an origin that nobody allows by name (RFC 6761 section 6.4).
 const strangeOrigin = "https://ort-gateway-check.invalid"
 
-// checkCORS asks preflights; they change nothing. Whom the upstream allows is decided by the real request at many
-// upstreams, so that a preflight that is answered says nothing.
+// checkCORS asks as scripts of the apps' origins would: those of ORT_CORS_ORIGINS, or where each client's own redirect
+// led to before (see tryPKCE). A preflight alone says little, many upstreams allow it for all and decide by the client.
 func (c *checker) checkCORS(ctx context.Context, t *target) {
-	anybody, err := c.preflight(ctx, t.doc.Token, strangeOrigin)
-	switch {
-	case err != nil:
-		text, _ := whyNot(err)
-		t.skip("CORS", "the token endpoint's preflight could not be asked: "+text)
-	case anybody && len(c.settings.CORSOrigins) == 0:
-		t.note(levelSkip, "CORS", "the token endpoint's preflight allows any origin, so whom the upstream really allows shows at real requests alone", t.idp.say(wordCORS, t, ""))
-	case len(c.settings.CORSOrigins) == 0:
-		t.note(levelSkip, "CORS", "the upstream refuses a strange origin, and which it allows could not be found out (ORT_CORS_ORIGINS names none)", t.idp.say(wordCORS, t, ""))
-	default:
-		t.ok("CORS", "the gateway allows "+strings.Join(c.settings.CORSOrigins, ", ")+" itself (ORT_CORS_ORIGINS)")
+	own := c.settings.CORSOrigins
+	if len(own) > 0 {
+		t.ok("CORS", "the gateway allows "+strings.Join(own, ", ")+" itself (ORT_CORS_ORIGINS)")
 	}
-	if t.doc.Userinfo == "" || anybody {
+	tried := false
+	for _, client := range c.knownClients() {
+		if c.confidential(client) || !t.clients[client].passed(t.idp) {
+			continue
+		}
+		origins := own
+		if origin := t.origins[client]; len(own) == 0 && origin != "" {
+			origins = []string{origin}
+		}
+		for _, origin := range origins[:min(len(origins), checkMaxOrigins)] {
+			tried = c.tryOrigin(ctx, t, client, origin) || tried
+		}
+	}
+	anybody, err := c.preflight(ctx, t.doc.Token, strangeOrigin)
+	if err == nil && !tried {
+		how := "the upstream's preflight refuses a strange origin"
+		if anybody {
+			how = "the upstream's preflight allows any origin, so it says nothing"
+		}
+		t.note(levelSkip, "CORS", "which origins the upstream allows could not be found out: "+how, t.idp.say(wordCORS, t, ""))
+	}
+	if t.doc.Userinfo == "" || anybody || err != nil {
 		return
 	}
-	for _, origin := range c.settings.CORSOrigins { // other endpoints answer for themselves
-		allowed, err := c.preflight(ctx, t.doc.Userinfo, origin)
-		if err == nil && !allowed {
+	for _, origin := range own[:min(len(own), checkMaxOrigins)] { // other endpoints answer for themselves
+		if allowed, err := c.preflight(ctx, t.doc.Userinfo, origin); err == nil && !allowed {
 			t.note(levelWarn, "CORS", "the userinfo endpoint, which the gateway only forwards, does not allow "+origin, t.idp.say(wordCORS, t, ""))
 		}
 	}
+}
+
+// checkMaxOrigins is how many origins are tried.
+const checkMaxOrigins = 5
+
+// tryOrigin refreshes a token that nobody has from a page of that origin. True: something was found out.
+func (c *checker) tryOrigin(ctx context.Context, t *target, client, origin string) bool {
+	a, err := c.ask(ctx, probe{method: http.MethodPost, path: pathOf(t.doc.Token), header: http.Header{"Origin": {origin}},
+		form: url.Values{"grant_type": {"refresh_token"}, "refresh_token": {madeUp()}, "client_id": {client}}})
+	if err != nil {
+		return false
+	}
+	name := "client " + quoted(client) + ": " + plainText(origin)
+	code, description := a.oauthError()
+	switch {
+	case a.status == http.StatusForbidden: // Keycloak's way: no token at all, whatever the gateway allows
+		t.note(levelFail, "CORS", name+" is refused ("+plainText(strings.TrimSpace(fmt.Sprint(a.status, " ", code, " ", description)))+")", t.idp.say(wordCORS, t, client))
+	case slices.Contains([]string{"*", origin}, a.header.Get("Access-Control-Allow-Origin")):
+		t.ok("CORS", name+" is allowed")
+	case slices.Contains(c.settings.CORSOrigins, origin):
+		t.ok("CORS", name+" is allowed by the gateway alone")
+	default:
+		t.note(levelWarn, "CORS", name+", where its logins end, is not allowed: a script there cannot read the answer of the token endpoint", t.idp.say(wordCORS, t, client))
+	}
+	return true
 }
 
 func (c *checker) preflight(ctx context.Context, endpoint, origin string) (allowed bool, err error) {

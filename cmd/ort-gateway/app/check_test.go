@@ -39,6 +39,7 @@ type checkUpstream struct {
 	page    bool   // it wants a redirect_uri
 	token   func(w http.ResponseWriter, r *http.Request) bool
 	revoke  int    // status for wrong authentication at the revocation endpoint
+	origin  string // that the token endpoint allows; "refused": none, with 403
 	cors    string // Access-Control-Allow-Origin of preflights
 	date    time.Duration
 	status  int // of the discovery document, 0: 200
@@ -63,7 +64,7 @@ func newCheckUpstream() *checkUpstream {
 		doc[name] = strings.Fields(list)
 	}
 	doc["backchannel_logout_supported"], doc["backchannel_logout_session_supported"] = true, true
-	return &checkUpstream{doc: doc, secrets: map[string]string{"web": "web-secret"}, pkce: "demanded", cookie: "auth=1; Secure", revoke: 401}
+	return &checkUpstream{doc: doc, secrets: map[string]string{"web": "web-secret"}, pkce: "demanded", origin: "https://app.test", cookie: "auth=1; Secure", revoke: 401}
 }
 
 func (u *checkUpstream) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -136,6 +137,13 @@ func (u *checkUpstream) authorize(w http.ResponseWriter, r *http.Request) {
 func (u *checkUpstream) asClient(w http.ResponseWriter, r *http.Request) {
 	if r.URL.Path == "/oauth/token" && u.token != nil && u.token(w, r) {
 		return
+	}
+	switch origin := r.Header.Get("Origin"); {
+	case origin != "" && u.origin == "refused":
+		oauthError(w, 403, "invalid_request")
+		return
+	case origin != "" && origin == u.origin:
+		w.Header().Set("Access-Control-Allow-Origin", origin)
 	}
 	client, secret, _ := r.BasicAuth()
 	if client == "" {
@@ -310,7 +318,11 @@ func TestCheckFindsWhatIsWrong(t *testing.T) {
 		{"clock far off", func(u *checkUpstream) { u.date = -2 * time.Minute }, nil, "fail clock: the upstream's is … behind"},
 		{"links follow the request", func(u *checkUpstream) { u.links = true }, nil, "ok   forwarded headers: links follow Host, X-Forwarded-Host"},
 		{"public name elsewhere", func(u *checkUpstream) { u.public = true }, nil, "fail public name: leads past the gateway: … change: let https://login.test lead to the gateway's ORT_LISTEN_ADDR (:8080)"},
-		{"preflights for anybody", func(u *checkUpstream) { u.cors = "ORIGIN" }, nil, "skip CORS: the token endpoint's preflight allows any origin"},
+		{"preflights for anybody", func(u *checkUpstream) { u.cors, u.page = "ORIGIN", true }, nil, "skip CORS: … could not be found out: the upstream's preflight allows any origin"},
+		{"preflights for some", func(u *checkUpstream) { u.page = true }, nil, "skip CORS: … could not be found out: the upstream's preflight refuses a strange origin"},
+		{"origin not allowed", func(u *checkUpstream) { u.origin = "" }, nil, `warn CORS: client "spa": https://app.test, where its logins end, is not allowed`},
+		{"origin refused", func(u *checkUpstream) { u.origin = "refused" }, nil, `fail CORS: client "spa": https://app.test is refused (403 invalid_request no`},
+		{"origin allowed by the gateway", nil, []string{"ORT_CORS_ORIGINS=https://other.test"}, `ok   CORS: client "spa": https://other.test is allowed by the gateway alone`},
 		{"origin not allowed at userinfo", nil, []string{"ORT_CORS_ORIGINS=https://app.test"}, "warn CORS: the userinfo endpoint, which the gateway only forwards, does not allow https://app.test"},
 		{"no clients", nil, []string{"ORT_CLIENTS=", "ORT_CONFIDENTIAL_CLIENTS="}, "skip clients: none is named"},
 		{"proxy not named", nil, []string{"ORT_TRUSTED_PROXIES="}, "warn trusted proxies: none, though something before the gateway ends TLS"},
