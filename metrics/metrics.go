@@ -52,7 +52,7 @@ var (
 		"idle", "absolute", "grants_ended")
 
 	storeOperations = newList(
-		"add_transaction", "transaction", "drop_transaction", "tie_request_uri", "request_uri",
+		"add_transaction", "transaction", "drop_transaction", "tie_request_uri", "request_uri", "add_note", "note", "drop_note", "owing",
 		"add_code", "code", "create", "update", "session", "grant", "grants", "find",
 		"lease", "watch", "sweep", "ready")
 

@@ -54,6 +54,17 @@ func EncodeSession(s *Session) []byte {
 		w.text(u.Client)
 		w.text(u.Sub)
 	}
+	w.count(len(s.Cookies))
+	for _, c := range s.Cookies {
+		w.text(string(c))
+	}
+	w.count(len(s.Owed))
+	for _, o := range s.Owed {
+		w.text(string(o.Grant))
+		w.text(o.Client)
+		w.text(o.Issuer)
+		w.bytes(o.Credential)
+	}
 	w.time(s.Created)
 	w.time(s.AuthTime)
 	w.time(s.Start)
@@ -89,6 +100,18 @@ func DecodeSession(b []byte) (Session, error) {
 		s.Subjects = make([]Subject, n)
 		for i := range s.Subjects {
 			s.Subjects[i] = Subject{Issuer: r.text(), Client: r.text(), Sub: r.text()}
+		}
+	}
+	if n := r.count(1); n > 0 {
+		s.Cookies = make([]CookieHash, n)
+		for i := range s.Cookies {
+			s.Cookies[i] = CookieHash(r.text())
+		}
+	}
+	if n := r.count(4); n > 0 {
+		s.Owed = make([]Owed, n)
+		for i := range s.Owed {
+			s.Owed[i] = Owed{Grant: GrantID(r.text()), Client: r.text(), Issuer: r.text(), Credential: r.bytes()}
 		}
 	}
 	s.Created, s.AuthTime, s.Start = r.time(), r.time(), r.time()
@@ -175,6 +198,10 @@ func EncodeCode(c *Code) []byte {
 	w.fixed(c.Hash)
 	w.text(string(c.Browser))
 	w.time(c.LeftAt)
+	w.count(len(c.Cookies))
+	for _, k := range c.Cookies {
+		w.text(string(k))
+	}
 	w.bool(c.Exchanged)
 	w.time(c.Until)
 	return w.b
@@ -183,7 +210,14 @@ func EncodeCode(c *Code) []byte {
 // DecodeCode reads what [EncodeCode] wrote.
 func DecodeCode(b []byte) (Code, error) {
 	r := newReader(b, kindCode, codeVersion)
-	c := Code{Hash: r.fixed(), Browser: BrowserID(r.text()), LeftAt: r.time(), Exchanged: r.bool(), Until: r.time()}
+	c := Code{Hash: r.fixed(), Browser: BrowserID(r.text()), LeftAt: r.time()}
+	if n := r.count(1); n > 0 {
+		c.Cookies = make([]CookieHash, n)
+		for i := range c.Cookies {
+			c.Cookies[i] = CookieHash(r.text())
+		}
+	}
+	c.Exchanged, c.Until = r.bool(), r.time()
 	if err := r.end(); err != nil {
 		return Code{}, fmt.Errorf("reading a code: %w", err)
 	}

@@ -28,6 +28,8 @@ var (
 		Browsers: []BrowserID{"browser1", "browser2"},
 		Upstream: []UpstreamSession{{Issuer: "https://id.example", SID: "sid\x00é"}},
 		Subjects: []Subject{{Issuer: "https://id.example", Client: "spa", Sub: "user"}, {}},
+		Cookies:  []CookieHash{"cookie1", "cookie2"},
+		Owed:     []Owed{{Grant: "grant", Client: "spa", Issuer: "https://id.example", Credential: []byte{0xff, 0}}},
 		Created:  at(1_700_000_000_123),
 		AuthTime: at(1_699_999_999_000),
 		Start:    at(1_699_999_999_001),
@@ -48,7 +50,7 @@ var (
 		KeyID: "k1", None: true, Browser: "browser", Browsers: true, Address: netip.MustParsePrefix("2001:db8:1:2::/64"),
 		Created: at(1_700_000_000_123), Until: at(1_700_086_400_123),
 	}
-	goldenCode = Code{Hash: HashCode("code"), Browser: "browser", LeftAt: at(-1), Exchanged: true, Until: at(0)}
+	goldenCode = Code{Hash: HashCode("code"), Browser: "browser", LeftAt: at(-1), Cookies: []CookieHash{"cookie"}, Exchanged: true, Until: at(0)}
 )
 
 // kind is one record's coding, without its type.

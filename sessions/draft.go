@@ -16,6 +16,7 @@ type Draft struct {
 	one     func(GrantID) (Grant, bool, error)
 	changed map[GrantID]*Grant // nil: dropped
 	codes   []Code
+	notes   []Note
 	err     error
 }
 
@@ -85,6 +86,25 @@ func (d *Draft) EndSession(end End) bool {
 	}
 	return true
 }
+
+// EndSessionOwing is EndSession where single sign-on ends with it: the upstream
+// credentials of its grants are owed from then on.
+func (d *Draft) EndSessionOwing(end End) bool {
+	if d.Session.End != nil {
+		return false
+	}
+	grants := d.Grants()
+	for _, g := range grants {
+		d.Session.Owed = append(d.Session.Owed, Owed{Grant: g.ID, Client: g.Client, Issuer: g.Issuer, Credential: g.Credential})
+	}
+	return d.EndSession(end)
+}
+
+// AddNote keeps a note together with the change, as [Store.AddNote] does.
+func (d *Draft) AddNote(n Note) { d.notes = append(d.notes, n) }
+
+// Notes is for backends: what AddNote was given.
+func (d *Draft) Notes() []Note { return d.notes }
 
 func (d *Draft) fail(err error) {
 	if d.err == nil {

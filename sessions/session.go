@@ -68,6 +68,12 @@ type Session struct {
 	Upstream []UpstreamSession
 	// Subjects are the users as the clients know them, one for each client.
 	Subjects []Subject
+	// Cookies are the newest values that the identity provider's own login cookies
+	// have had in it, the newest last.
+	Cookies []CookieHash
+	// Owed are its upstream credentials that are still to be given back, after an
+	// end of single sign-on.
+	Owed []Owed
 
 	Created  time.Time // when the gateway made it
 	AuthTime time.Time // `auth_time` of the newest login, zero where no ID token told

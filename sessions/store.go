@@ -68,6 +68,21 @@ type Store interface {
 	// Under a lease (nil: none) it is ErrLeaseLost where that is held no more. An
 	// ended session stays as it ended, and no grant is put into it: both are errors.
 	Update(ctx context.Context, id ID, under Lease, f func(*Draft) error) error
+	// AddNote keeps a note, durable on return. Where a live one of that kind and key
+	// stands, it is not the first, and both times become the later ones.
+	AddNote(ctx context.Context, n Note) (first bool, err error)
+	// Note is a note that holds now. ErrNotFound: there is none, or its time has
+	// passed. It is read with each request that carries a login cookie: it is cheap,
+	// and answers while nothing can be written.
+	Note(ctx context.Context, kind NoteKind, key string) (Note, error)
+	// DropNote forgets a note, durable on return; an unknown one is no error.
+	DropNote(ctx context.Context, kind NoteKind, key string) error
+	// Owing are sessions that owe upstream credentials, in the order of their ids,
+	// from after one on.
+	Owing(ctx context.Context, after ID, limit int) ([]Session, error)
+	// Waits says whether a transaction of a client waits.
+	Waits(ctx context.Context, client string) (bool, error)
+
 	// Lease waits until nobody else holds the key, or the context ends. A holder
 	// that dies loses it.
 	Lease(ctx context.Context, key string) (Lease, error)
@@ -91,6 +106,7 @@ type Finder struct {
 	Browser  BrowserID
 	Upstream UpstreamSession
 	Subject  string // as any client knows it
+	Cookie   CookieHash
 }
 
 // Lease is the right to be the only one that works on something.

@@ -101,6 +101,9 @@ type Code struct {
 	Browser BrowserID
 	// LeftAt is when the code left the upstream; zero where it was not seen.
 	LeftAt time.Time
+	// Cookies are the login cookies of the request that was answered with the code,
+	// and of that answer.
+	Cookies []CookieHash
 	// Exchanged says that an exchange of it succeeded: it is never sent again.
 	Exchanged bool
 	Until     time.Time

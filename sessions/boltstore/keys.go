@@ -17,7 +17,10 @@ var (
 	bucketIndex    = []byte("i")
 	bucketDue      = []byte("d")
 	bucketWaiting  = []byte("w")
-	buckets        = [][]byte{bucketMeta, bucketSessions, bucketIndex, bucketDue, bucketWaiting}
+	bucketNotes    = []byte("n")
+	bucketNotesDue = []byte("e")
+	bucketOwing    = []byte("o")
+	buckets        = [][]byte{bucketMeta, bucketSessions, bucketIndex, bucketDue, bucketWaiting, bucketNotes, bucketNotesDue, bucketOwing}
 
 	keyFormat = []byte("format")
 	keyActive = []byte("active")
@@ -77,6 +80,8 @@ func finderPrefix(by sessions.Finder) ([]byte, bool) {
 		return indexPrefix('u', by.Upstream.Issuer, by.Upstream.SID), true
 	case by.Subject != "":
 		return indexPrefix('s', by.Subject), true
+	case by.Cookie != "":
+		return indexPrefix('c', string(by.Cookie)), true
 	}
 	return nil, false
 }
@@ -95,7 +100,7 @@ func indexPrefix(kind byte, parts ...string) []byte {
 // indexKeys are all index entries of a session, as a set: two clients may know
 // the user by the same subject.
 func indexKeys(s *sessions.Session) map[string]struct{} {
-	keys := make(map[string]struct{}, len(s.Browsers)+len(s.Upstream)+len(s.Subjects))
+	keys := make(map[string]struct{}, len(s.Browsers)+len(s.Upstream)+len(s.Subjects)+len(s.Cookies))
 	add := func(by sessions.Finder) {
 		if prefix, ok := finderPrefix(by); ok {
 			keys[string(prefix)+string(s.ID)] = struct{}{}
@@ -110,6 +115,9 @@ func indexKeys(s *sessions.Session) map[string]struct{} {
 	for _, u := range s.Subjects {
 		add(sessions.Finder{Subject: u.Sub})
 	}
+	for _, c := range s.Cookies {
+		add(sessions.Finder{Cookie: c})
+	}
 	return keys
 }
 
@@ -120,6 +128,8 @@ func found(s *sessions.Session, by sessions.Finder) bool {
 		return slices.Contains(s.Browsers, by.Browser)
 	case by.Upstream != (sessions.UpstreamSession{}):
 		return slices.Contains(s.Upstream, by.Upstream)
+	case by.Cookie != "":
+		return slices.Contains(s.Cookies, by.Cookie)
 	}
 	return slices.ContainsFunc(s.Subjects, func(u sessions.Subject) bool { return u.Sub == by.Subject })
 }

@@ -1,6 +1,7 @@
 package boltstore
 
 import (
+	"bytes"
 	"net/netip"
 	"sync"
 	"time"
@@ -14,6 +15,7 @@ type (
 		number uint64 // its key on the disk, in the order of arrival
 		onDisk bool
 		by     *address
+		client string
 	}
 	transaction = item[sessions.TransactionKey, waiting]
 )
@@ -35,6 +37,7 @@ type memory struct {
 	mu           sync.Mutex
 	transactions *table[sessions.TransactionKey, waiting]
 	addresses    map[netip.Prefix]*address
+	clients      map[string]int // how many of each wait
 	most         pile[*address] // first the one that holds most
 	ties         *bounded[sessions.RequestURIHash, sessions.TransactionKey]
 	seen         *bounded[sessions.CodeHash, sessions.Code] // codes that may still be exchanged
@@ -51,6 +54,7 @@ func newMemory(limit int) *memory {
 		dirtied:      make(chan struct{}, 1),
 		transactions: newTable[sessions.TransactionKey, waiting](),
 		addresses:    map[netip.Prefix]*address{},
+		clients:      map[string]int{},
 		most: pile[*address]{
 			less: func(a, b *address) bool {
 				if a.count != b.count {
@@ -111,7 +115,8 @@ func (m *memory) wait(t *sessions.Transaction, w waiting) {
 		by = &address{prefix: t.Address, at: -1}
 		m.addresses[t.Address] = by
 	}
-	w.by = by
+	w.by, w.client = by, t.Client
+	m.clients[t.Client]++
 	e := m.transactions.add(t.Key, w, t.Until.UnixMilli())
 	by.mine.add(e)
 	by.count++
@@ -128,6 +133,9 @@ func (m *memory) wait(t *sessions.Transaction, w waiting) {
 // dropTransaction forgets a transaction, on the disk too.
 func (m *memory) dropTransaction(e *transaction) {
 	m.transactions.remove(e)
+	if m.clients[e.value.client]--; m.clients[e.value.client] <= 0 {
+		delete(m.clients, e.value.client)
+	}
 	by := e.value.by
 	by.mine.remove(e)
 	by.count--
@@ -169,6 +177,12 @@ func (m *memory) transaction(key sessions.TransactionKey, now time.Time) (sessio
 		return sessions.Transaction{}, sessions.ErrNotFound
 	}
 	return sessions.DecodeTransaction(data)
+}
+
+func (m *memory) waitsFor(client string) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.clients[client] > 0
 }
 
 func (m *memory) forget(key sessions.TransactionKey) {
@@ -226,7 +240,7 @@ func (m *memory) addCode(c sessions.Code, now time.Time) {
 	defer m.signal()
 	if known, ok := m.known(c.Hash, now.UnixMilli()); ok {
 		merged := merge(known, c)
-		if merged == known {
+		if sameCode(merged, known) {
 			return
 		}
 		c = merged
@@ -257,12 +271,16 @@ func (m *memory) exchanged(c sessions.Code, now time.Time) {
 	defer m.mu.Unlock()
 	defer m.signal()
 	if known, ok := m.known(c.Hash, now.UnixMilli()); ok {
-		if merged := merge(known, c); merged != c {
+		if merged := merge(known, c); !sameCode(merged, c) {
 			c = merged
 			m.unwritten.others[other{waitingCode, c.Hash}] = struct{}{}
 		}
 	}
 	m.setCode(c)
+}
+
+func sameCode(a, b sessions.Code) bool {
+	return bytes.Equal(sessions.EncodeCode(&a), sessions.EncodeCode(&b))
 }
 
 // merge adds what is new to what is known of a code: its first browser stays,
@@ -272,7 +290,7 @@ func merge(known, c sessions.Code) sessions.Code {
 		c.Browser = known.Browser
 	}
 	if !known.LeftAt.IsZero() {
-		c.LeftAt = known.LeftAt
+		c.LeftAt, c.Cookies = known.LeftAt, known.Cookies
 	}
 	c.Exchanged = c.Exchanged || known.Exchanged
 	if known.Until.After(c.Until) {

@@ -39,6 +39,7 @@ func (s *Store) Create(ctx context.Context, ses sessions.Session, g sessions.Gra
 		for k := range indexKeys(&ses) {
 			t.put(bucketIndex, []byte(k), nil)
 		}
+		t.owing(&sessions.Session{}, &ses)
 		if ses.End == nil {
 			t.put(bucketSessions, grantKey(ses.ID, g.ID), sessions.EncodeGrant(&g))
 			t.now.active++
@@ -186,6 +187,7 @@ func (s *Store) Update(ctx context.Context, id sessions.ID, under sessions.Lease
 // apart shares nothing with s that a caller may change in place.
 func apart(s sessions.Session) sessions.Session {
 	s.Browsers, s.Upstream, s.Subjects = slices.Clone(s.Browsers), slices.Clone(s.Upstream), slices.Clone(s.Subjects)
+	s.Cookies, s.Owed = slices.Clone(s.Cookies), slices.Clone(s.Owed)
 	if s.End != nil {
 		end := *s.End
 		s.End = &end
@@ -227,7 +229,11 @@ func (t *batch) keep(r reader, old *sessions.Session, filed uint64, d *sessions.
 			t.del(bucketSessions, k)
 		}
 	}
+	for _, n := range d.Notes() {
+		t.note(n)
+	}
 	t.index(old, ses)
+	t.owing(old, ses)
 	if due := deadline(ses); due < filed {
 		t.del(bucketDue, dueKey(filed, ses.ID))
 		t.put(bucketDue, dueKey(due, ses.ID), nil)
@@ -240,7 +246,8 @@ func (t *batch) keep(r reader, old *sessions.Session, filed uint64, d *sessions.
 
 // index follows what a session is found by. An exchange changes none of it.
 func (t *batch) index(old, ses *sessions.Session) {
-	if slices.Equal(old.Browsers, ses.Browsers) && slices.Equal(old.Upstream, ses.Upstream) && slices.Equal(old.Subjects, ses.Subjects) {
+	if slices.Equal(old.Browsers, ses.Browsers) && slices.Equal(old.Upstream, ses.Upstream) && slices.Equal(old.Subjects, ses.Subjects) &&
+		slices.Equal(old.Cookies, ses.Cookies) {
 		return
 	}
 	was, is := indexKeys(old), indexKeys(ses)

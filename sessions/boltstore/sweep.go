@@ -40,6 +40,9 @@ func (s *Store) Sweep(ctx context.Context, now time.Time, limit int) (out sessio
 		err := s.change(ctx, func(t *batch) (err error) {
 			defer t.guard(&err)
 			step, err = t.sweep(now, want)
+			if err == nil {
+				t.sweepNotes(now, want-step.looked, &step)
+			}
 			return err
 		})
 		if err != nil {
@@ -64,8 +67,10 @@ func (s *Store) due(now time.Time) (more bool, err error) {
 		return true, nil
 	}
 	err = s.view(func(tx *bolt.Tx) error {
-		k, _ := tx.Bucket(bucketDue).Cursor().First()
-		more = k != nil && binary.BigEndian.Uint64(k) <= millis(now)
+		for _, b := range [][]byte{bucketDue, bucketNotesDue} {
+			k, _ := tx.Bucket(b).Cursor().First()
+			more = more || k != nil && binary.BigEndian.Uint64(k) <= millis(now)
+		}
 		return nil
 	})
 	return more, err
@@ -126,6 +131,7 @@ func (t *batch) sweepOne(entry []byte, now time.Time, out *swept) {
 	for k := range indexKeys(&ses) {
 		t.del(bucketIndex, []byte(k))
 	}
+	t.owing(&ses, &sessions.Session{ID: id})
 	t.del(bucketSessions, sessionKey(id))
 	t.del(bucketDue, entry)
 	out.removed++
