@@ -167,8 +167,8 @@ func (c *checker) checkIssuer(ctx context.Context, issuer string) {
 		return
 	}
 	for _, look := range []func(context.Context, *target){
-		c.checkClock, c.checkIssuerName, c.checkEndpoints, c.checkForwarded, c.checkRequests, c.checkPKCE, c.checkRefresh,
-		c.checkClients, c.checkConfidential, c.checkDPoP, c.checkSID, c.checkSubjects, c.checkRevocation, c.checkIntrospection,
+		c.checkIssuerName, c.checkEndpoints, c.checkForwarded, c.checkRequests, c.checkPKCE, c.checkRefresh,
+		c.checkClients, c.checkClock, c.checkConfidential, c.checkDPoP, c.checkSID, c.checkSubjects, c.checkRevocation, c.checkIntrospection,
 		c.checkEndSession, c.checkLoginCookies, c.checkBackChannel, c.checkCookies, c.checkCORS, c.checkLifetimes, c.checkReach,
 	} {
 		if ctx.Err() != nil {

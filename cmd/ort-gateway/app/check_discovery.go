@@ -151,10 +151,10 @@ func (c *checker) checkIssuerName(_ context.Context, t *target) {
 	case strings.TrimSuffix(t.doc.Issuer, "/") == strings.TrimSuffix(t.issuer, "/"):
 		t.note(levelFail, "issuer", text+"the slash at the end differs", "ORT_ISSUER="+plainText(t.doc.Issuer))
 		return
-	case got.Scheme != want.Scheme:
-		text += "the scheme differs, so " + t.idp.name + " does not know that it is reached by " + want.Scheme
 	case !strings.EqualFold(got.Host, want.Host):
 		text += "the host differs"
+	case got.Scheme != want.Scheme:
+		text += "the scheme differs, so " + t.idp.name + " does not know that it is reached by " + want.Scheme
 	case originOf(got) == originOf(want):
 		t.note(levelFail, "issuer", text+"the path differs", "ORT_ISSUER="+plainText(t.doc.Issuer)+", or "+t.idp.say(wordIssuer, t, ""))
 		return
@@ -167,7 +167,7 @@ func quotedAll(s string) string { return `"` + plainText(s) + `"` }
 
 // checkEndpoints looks whether every endpoint is on the public origin: what is elsewhere passes the gateway by.
 func (c *checker) checkEndpoints(_ context.Context, t *target) {
-	var missing, off []string
+	var missing, off, origins []string
 	good := 0
 	for i, e := range t.doc.endpoints() {
 		if e.address == "" {
@@ -179,12 +179,18 @@ func (c *checker) checkEndpoints(_ context.Context, t *target) {
 		u, err := url.Parse(e.address)
 		if err != nil || u.Host == "" || originOf(u) != originOf(c.settings.PublicOrigin) {
 			off = append(off, e.name+" "+plainText(e.address))
+			if err == nil && !slices.Contains(origins, originOf(u)) {
+				origins = append(origins, originOf(u))
+			}
 			continue
 		}
 		good++
 	}
 	if len(missing) > 0 {
 		t.note(levelFail, "endpoints", "missing in the metadata: "+strings.Join(missing, ", "), t.idp.say(wordDiscovery, t, ""))
+	}
+	if good == 0 && len(off) > 1 && len(origins) == 1 {
+		off = []string{fmt.Sprintf("all %d are on %s", len(off), plainText(origins[0]))}
 	}
 	if len(off) > 0 {
 		t.note(levelFail, "endpoints", fmt.Sprintf("not on the public origin %s, so clients would pass the gateway by: %s",

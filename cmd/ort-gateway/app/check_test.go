@@ -2,16 +2,13 @@ package app
 
 import (
 	"bytes"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"log"
 	"maps"
 	"net/http"
 	"net/http/httptest"
-	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -20,8 +17,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ort-gateway/ort-gateway/dpop"
 	"github.com/ort-gateway/ort-gateway/ortengine/seal"
-	"github.com/ort-gateway/ort-gateway/sessions/boltstore"
 )
 
 const checkIssuer = "https://login.test/main"
@@ -41,6 +38,7 @@ type checkUpstream struct {
 	revoke  int    // status for wrong authentication at the revocation endpoint
 	origin  string // that the token endpoint allows; "refused": none, with 403
 	cors    string // Access-Control-Allow-Origin of preflights
+	noDate  bool
 	date    time.Duration
 	status  int // of the discovery document, 0: 200
 
@@ -72,6 +70,9 @@ func (u *checkUpstream) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	u.mu.Lock()
 	u.seen = append(u.seen, fmt.Sprintf("%s %s %s %v %v", r.Method, r.Host, r.URL, r.Header, r.PostForm))
 	u.mu.Unlock()
+	if u.noDate {
+		w.Header()["Date"] = nil
+	}
 	if u.date != 0 {
 		w.Header().Set("Date", time.Now().Add(u.date).UTC().Format(http.TimeFormat))
 	}
@@ -254,7 +255,23 @@ func TestCheckFindsWhatIsWrong(t *testing.T) {
 		{"no document", func(u *checkUpstream) { u.doc = nil }, nil, "fail discovery: no discovery document: /main/.well-known/openid-configuration answers 404, … change: ORT_ISSUER must be"},
 		{"upstream is starting", func(u *checkUpstream) { u.status = 503 }, nil, "fail discovery: … answers 503"},
 		{"other issuer in RFC 8414's", func(u *checkUpstream) { u.oauth = map[string]any{"issuer": "https://inner"} }, nil, `warn discovery: … another issuer ("https://inner")`},
+		{"the rest in RFC 8414's", func(u *checkUpstream) {
+			u.oauth = maps.Clone(u.doc)
+			delete(u.doc, "revocation_endpoint")
+		}, nil, "ok   revocation: endpoint at /revoke"},
 		{"endpoint elsewhere", set("token_endpoint", "http://10.0.0.1:8080/oauth/token"), nil, "fail endpoints: not on the public origin https://login.test, … token_endpoint http://10.0.0.1:8080/oauth/token; change: … X-Forwarded-Proto"},
+		{"all endpoints elsewhere", func(u *checkUpstream) {
+			for name, value := range u.doc {
+				if address, ok := value.(string); ok {
+					u.doc[name] = strings.Replace(address, "login.test", "inner", 1)
+				}
+			}
+		}, nil, "fail endpoints: not on the public origin https://login.test, … all 7 are on https://inner; change:"},
+		{"no Date, no DPoP", func(u *checkUpstream) { u.noDate = true }, nil, "skip clock: the upstream sends no Date field"},
+		{"clock by proofs", byProof(0), nil, "ok   clock: the upstream sends no Date field, but takes a DPoP proof made now"},
+		{"clock by proofs, ahead", byProof(2 * time.Minute), nil, "fail clock: the upstream's is about 2m ahead of this machine's"},
+		{"clock by proofs, behind", byProof(-time.Minute), nil, "fail clock: the upstream's is about 1m behind this machine's"},
+		{"clock beyond proofs", byProof(48 * time.Hour), nil, "skip clock: "},
 		{"no token endpoint", unset("token_endpoint"), nil, "fail endpoints: missing in the metadata: token_endpoint"},
 		{"no code", set("response_types_supported", []string{"id_token"}), nil, "fail authorization code: "},
 		{"signed requests", set("require_signed_request_object", true), nil, "fail request objects: "},
@@ -289,6 +306,17 @@ func TestCheckFindsWhatIsWrong(t *testing.T) {
 		}, nil, `fail confidential clients: client "web": a refresh with wrong authentication (client_secret_post) is not refused`},
 		{"confidential client's answer says nothing", answer("web", 503, ""), nil, `skip confidential clients: client "web": could not be found out: a refresh without authentication is answered status 503`},
 		{"every client, any secret", nil, []string{"ORT_CONFIDENTIAL_CLIENTS=*"}, `fail confidential clients: ORT_CONFIDENTIAL_CLIENTS is *, and the upstream takes a made-up secret from the public client "spa"`},
+		{"every client, wrong secrets refused", func(u *checkUpstream) {
+			u.token = func(w http.ResponseWriter, r *http.Request) bool {
+				_, _, basic := r.BasicAuth()
+				if !basic && r.PostForm.Get("client_secret") == "" {
+					return false
+				}
+				oauthError(w, 401, "invalid_client")
+				return true
+			}
+		}, []string{"ORT_CONFIDENTIAL_CLIENTS=*"}, "ok   confidential clients: ORT_CONFIDENTIAL_CLIENTS is *, and wrong authentication of the public clients"},
+		{"every client, none known", nil, []string{"ORT_CLIENTS=", "ORT_CONFIDENTIAL_CLIENTS=*"}, "skip confidential clients: ORT_CONFIDENTIAL_CLIENTS is *: "},
 		{"DPoP demanded", answer("spa", 400, "invalid_dpop_proof"), nil, `fail DPoP: client "spa": the upstream asks it for a proof … or ORT_DPOP_AUTHORITY=upstream`},
 		{"DPoP not there", nil, []string{"ORT_DPOP_AUTHORITY=upstream"}, "fail DPoP: ORT_DPOP_AUTHORITY=upstream, and the upstream does not advertise DPoP … change: ORT_DPOP_AUTHORITY=gateway"},
 		{"DPoP of other algorithms", set("dpop_signing_alg_values_supported", []string{"ES256K"}), []string{"ORT_DPOP_AUTHORITY=upstream"}, "fail DPoP: no algorithm of ORT_DPOP_ALGS is among the upstream's: ES256K"},
@@ -343,6 +371,29 @@ func TestCheckFindsWhatIsWrong(t *testing.T) {
 				t.Error("a control byte of the upstream's was printed")
 			}
 		})
+	}
+}
+
+// byProof is an upstream that tells the time by its verdict on DPoP proofs alone.
+func byProof(off time.Duration) func(*checkUpstream) {
+	return func(u *checkUpstream) {
+		u.noDate, u.doc["dpop_signing_alg_values_supported"] = true, []string{"ES256"}
+		u.token = func(w http.ResponseWriter, r *http.Request) bool {
+			proof := r.Header.Get("Dpop")
+			if proof == "" {
+				return false
+			}
+			v, err := dpop.New(dpop.Config{Replay: dpop.NewMemoryReplay(0, nil, false), ProofLifetime: 25 * time.Second, Future: 15 * time.Second,
+				Now: func() time.Time { return time.Now().Add(off) }})
+			if err != nil {
+				panic(err)
+			}
+			if _, err := v.Verify(r.Context(), dpop.Request{Proofs: []string{proof}, Method: r.Method, URL: "https://login.test/oauth/token"}); err != nil {
+				oauthError(w, 400, "invalid_dpop_proof")
+				return true
+			}
+			return false
+		}
 	}
 }
 
@@ -410,143 +461,5 @@ func TestCheckSeveralIssuers(t *testing.T) {
 		if !hasLine(b.String(), want) {
 			t.Errorf("no line %q in\n%s", want, &b)
 		}
-	}
-}
-
-func TestCheckStore(t *testing.T) {
-	for _, row := range []struct {
-		name    string
-		prepare func(t *testing.T, path string)
-		want    []string
-	}{
-		{"new", func(*testing.T, string) {}, []string{"ok   store: PATH is not there yet", "ok   sealing keys: none yet"}},
-		{"there", func(t *testing.T, path string) {
-			openStore(t, path)()
-			if _, err := seal.LoadOrCreate(path + ".key"); err != nil {
-				t.Fatal(err)
-			}
-		}, []string{"ok   store: PATH opens, 0 sessions", "ok   sealing keys: 1 in PATH.key"}},
-		{"in use", func(t *testing.T, path string) { t.Cleanup(openStore(t, path)) }, []string{"skip store: PATH is open in another process"}},
-		{"key lost", func(t *testing.T, path string) { openStore(t, path)() }, []string{"fail sealing keys: the store is there, but not its key PATH.key"}},
-		{"key open to all", func(t *testing.T, path string) { writeFile(t, path+".key", seal.NewKey(), 0o644) }, []string{"fail sealing keys: … open to every user"}},
-		{"no store", func(t *testing.T, path string) { writeFile(t, path, strings.Repeat("no store", 2000), 0o600) }, []string{"fail store: … no session store, or damaged"}},
-		{"empty", func(t *testing.T, path string) { writeFile(t, path, "", 0o600) }, []string{"ok   store: PATH is empty"}},
-		{"no directory", func(t *testing.T, path string) { _ = os.RemoveAll(filepath.Dir(path)) }, []string{"fail store: nothing can be written in"}},
-	} {
-		t.Run(row.name, func(t *testing.T) {
-			path := filepath.Join(t.TempDir(), "sub", "store.db")
-			if err := os.Mkdir(filepath.Dir(path), 0o700); err != nil {
-				t.Fatal(err)
-			}
-			row.prepare(t, path)
-			before := files(path)
-			c := newChecker(&Settings{StorePath: path, MaxTransactions: 10})
-			c.checkKeys()
-			c.checkStoreFile()
-			var b bytes.Buffer
-			_ = c.report.write(&b, false, 1)
-			for _, want := range row.want {
-				if !hasLine(strings.ReplaceAll(b.String(), path, "PATH"), want) {
-					t.Errorf("no line %q in\n%s", want, &b)
-				}
-			}
-			if after := files(path); after != before {
-				t.Errorf("the directory had %s, has %s", before, after)
-			}
-		})
-	}
-}
-
-func files(path string) string {
-	entries, _ := os.ReadDir(filepath.Dir(path))
-	return fmt.Sprint(entries)
-}
-
-func writeFile(t *testing.T, path, content string, mode os.FileMode) {
-	t.Helper()
-	if err := os.WriteFile(path, []byte(content), mode); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Chmod(path, mode); err != nil {
-		t.Fatal(err)
-	}
-}
-
-func openStore(t *testing.T, path string) (closed func()) {
-	t.Helper()
-	s, err := boltstore.Open(boltstore.Config{Path: path})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return func() {
-		if err := s.Close(); err != nil {
-			t.Error(err)
-		}
-	}
-}
-
-func TestCheckListener(t *testing.T) {
-	pair := newTestPair(t, "localhost")
-	for _, row := range []struct{ name, issuer, cert, want string }{
-		{"other name", "https://login.test", pair.certFile, "fail TLS: the certificate is not for login.test but for localhost"},
-		{"soon over", "https://localhost", pair.certFile, "warn TLS: the certificate ends on"},
-		{"http issuer", "http://localhost", pair.certFile, "fail TLS: the gateway serves TLS, but ORT_ISSUER begins with http://"},
-		{"elsewhere", "https://login.test", "", "skip TLS: ORT_TLS_CERT_FILE is not set"},
-	} {
-		t.Run(row.name, func(t *testing.T) {
-			public, _ := url.Parse(row.issuer)
-			c := newChecker(&Settings{PublicOrigin: public, TLSCertFile: row.cert})
-			c.checkListener()
-			var b bytes.Buffer
-			_ = c.report.write(&b, false, 1)
-			if !hasLine(b.String(), row.want) {
-				t.Errorf("no line %q in\n%s", row.want, &b)
-			}
-		})
-	}
-}
-
-// The way to the upstream: each fault with the setting that mends it.
-func TestCheckUpstreamConnection(t *testing.T) {
-	plain := httptest.NewServer(newCheckUpstream())
-	defer plain.Close()
-	secure := httptest.NewUnstartedServer(newCheckUpstream())
-	secure.Config.ErrorLog = log.New(io.Discard, "", 0)
-	secure.StartTLS()
-	defer secure.Close()
-	ca := filepath.Join(t.TempDir(), "ca.pem")
-	writeFile(t, ca, "-----BEGIN CERTIFICATE-----\n"+base64.StdEncoding.EncodeToString(secure.Certificate().Raw)+"\n-----END CERTIFICATE-----\n", 0o600)
-	silent := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }))
-	defer silent.Close()
-	for _, row := range []struct {
-		name, upstream, ca, want string
-		timeout                  time.Duration
-	}{
-		{"nobody there", "http://" + freeAddr(t), "", "fail upstream: … does not answer: connection refused; change: ORT_UPSTREAM_URL", 0},
-		{"plain HTTP", strings.Replace(plain.URL, "http", "https", 1), "", "fail upstream: … it speaks plain HTTP there; change: ORT_UPSTREAM_URL: begin it with http://", 0},
-		{"unknown authority", secure.URL, "", "fail upstream: … comes from nobody who is trusted here; change: ORT_UPSTREAM_CA_FILE", 0},
-		{"another name", strings.Replace(secure.URL, "127.0.0.1", "localhost", 1), ca, "fail upstream: … not for the host in ORT_UPSTREAM_URL", 0},
-		{"trusted", secure.URL, ca, "ok   upstream: … TLS 1.3, certificate good until", 0},
-		{"silent", silent.URL, "", "fail upstream: … no answer came in time", 50 * time.Millisecond},
-		{"TLS where plain was asked", strings.Replace(secure.URL, "https", "http", 1), "", "fail discovery: … answers 400", 0},
-	} {
-		t.Run(row.name, func(t *testing.T) {
-			settings, _, err := Load([]string{"ORT_ISSUER=" + checkIssuer, "ORT_UPSTREAM_URL=" + row.upstream, "ORT_UPSTREAM_CA_FILE=" + row.ca,
-				"ORT_STORE_URL=bolt:" + filepath.Join(t.TempDir(), "store.db")}, checkSealingKeys)
-			if err != nil {
-				t.Fatal(err)
-			}
-			c := newChecker(settings)
-			if row.timeout > 0 {
-				c.timeout = row.timeout
-			}
-			c.public = roundTrip(func(*http.Request) (*http.Response, error) { return nil, errors.New("no way") })
-			c.run(t.Context(), nil)
-			var b bytes.Buffer
-			_ = c.report.write(&b, false, 1)
-			if !hasLine(b.String(), row.want) {
-				t.Errorf("no line %q in\n%s", row.want, &b)
-			}
-		})
 	}
 }
