@@ -180,11 +180,11 @@ func (e *Engine) UsePushed(ctx context.Context, uri string, browser sessions.Bro
 // let codes live (RFC 6749 section 4.1.2 recommends 10 minutes at most).
 const codeLife = time.Hour
 
-// SawCode notes which browser's request was answered with a code, before the
-// redirect with it leaves.
-func (e *Engine) SawCode(ctx context.Context, code string, browser sessions.BrowserID) error {
+// SawCode notes which browser's request was answered with a code, and which login
+// cookies came with it, before the redirect with the code leaves.
+func (e *Engine) SawCode(ctx context.Context, code string, browser sessions.BrowserID, cookies []sessions.CookieHash) error {
 	now := e.now()
-	err := e.Store.AddCode(ctx, sessions.Code{Hash: sessions.HashCode(code), Browser: browser, LeftAt: now, Until: now.Add(codeLife)})
+	err := e.Store.AddCode(ctx, sessions.Code{Hash: sessions.HashCode(code), Browser: browser, LeftAt: now, Cookies: newest(nil, cookies), Until: now.Add(codeLife)})
 	if err != nil {
 		return storeDown(err)
 	}

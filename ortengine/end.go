@@ -9,11 +9,11 @@ import (
 	"github.com/ort-gateway/ort-gateway/sessions"
 )
 
-// Revoke ends the session of an ORT (RFC 7009), durably before it returns. A
+// Revoke ends the session of an ORT (RFC 7009) and its single sign-on, durably
+// before it returns. A
 // token whose session is unknown or ended is no error (section 2.2).
 func (e *Engine) Revoke(ctx context.Context, o *ORT) error {
-	err := e.end(ctx, o.Session, sessions.End{At: e.now(), Reason: sessions.EndRevoked, SingleSignOn: true})
-	if err != nil {
+	if err := e.endSignOn(ctx, o.Session, sessions.EndRevoked); err != nil {
 		return storeDown(err)
 	}
 	return nil

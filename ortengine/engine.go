@@ -44,6 +44,8 @@ type Engine struct {
 	// ailing says that the store refused a write: before the next call that may
 	// rotate a credential, it is asked whether it can write.
 	ailing atomic.Bool
+	owing  chan struct{} // a session owes credentials
+	met    sync.Map      // clients of which the store knows that they held a grant
 }
 
 // New checks the configuration.
@@ -71,6 +73,7 @@ func New(c Config) (*Engine, error) {
 		verifiers:   c.Keys.Box("verifier"),
 		subjects:    c.Keys.Box("subject"),
 		stop:        make(chan struct{}),
+		owing:       make(chan struct{}, 1),
 	}, nil
 }
 

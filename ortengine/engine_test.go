@@ -212,7 +212,7 @@ func (f *fixture) begin(l *login) sessions.Transaction {
 	}
 	f.idp.grants(l.code, begun.Challenge, l.tells, !l.none)
 	if !l.unseen {
-		if err := f.SawCode(f.Context(), l.code, l.browser); err != nil {
+		if err := f.SawCode(f.Context(), l.code, l.browser, nil); err != nil {
 			f.Fatal(err)
 		}
 	}

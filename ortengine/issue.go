@@ -104,6 +104,11 @@ func (e *Engine) redeemed(ctx context.Context, x CodeExchange, code sessions.Cod
 	if l := reply.Login; l != nil && !l.AuthTime.IsZero() && !now.Before(l.AuthTime.Add(e.Absolute)) {
 		e.Logger.LogAttrs(ctx, slog.LevelWarn, "no ORT issued: the login at the upstream is older than ORT_SESSION_ABSOLUTE_TIMEOUT",
 			slog.String("client", x.Client))
+		if b := browserOf(code, &x.Transaction); b != "" { // the next request brings a new login
+			if _, err := e.Store.AddNote(ctx, e.forcedLogin(x.Transaction.Place, b, now)); err != nil {
+				return Issued{}, storeDown(err)
+			}
+		}
 		return plain("none_login_too_old")
 	}
 	grant := sessions.Grant{
@@ -112,7 +117,7 @@ func (e *Engine) redeemed(ctx context.Context, x CodeExchange, code sessions.Cod
 		CodeHash: code.Hash, Created: now, LastUsed: now,
 	}
 	j := join{Engine: e, place: x.Transaction.Place, browser: browserOf(code, &x.Transaction), leftAt: code.LeftAt,
-		login: reply.Login, grant: grant, credential: reply.Credential}
+		cookies: code.Cookies, asked: x.Transaction.Created, login: reply.Login, grant: grant, credential: reply.Credential}
 	session, err := j.run(ctx)
 	if err != nil {
 		// No token names the credential, so nobody misses it: the user comes back by
@@ -122,6 +127,7 @@ func (e *Engine) redeemed(ctx context.Context, x CodeExchange, code sessions.Cod
 		}
 		return Issued{}, AsError(err)
 	}
+	e.meetClient(ctx, x.Issuer, x.Client)
 	token := e.mint(ORT{Issuer: x.Issuer, Session: session.ID, Grant: j.grant.ID, Client: x.Client, Thumbprint: x.Thumbprint, Issued: now})
 	return Issued{Answer: reply, Token: token, Session: session, result: "ok"}, nil
 }

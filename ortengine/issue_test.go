@@ -299,7 +299,7 @@ func TestCodeEndedMeanwhile(t *testing.T) {
 					if row.unseen {
 						return
 					}
-					if err := f.SawCode(t.Context(), l.code, row.browser); err != nil {
+					if err := f.SawCode(t.Context(), l.code, row.browser, nil); err != nil {
 						t.Fatal(err)
 					}
 				}

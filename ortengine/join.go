@@ -28,7 +28,9 @@ type join struct {
 	*Engine
 	place      string
 	browser    sessions.BrowserID
-	leftAt     time.Time // when the code left the upstream, zero: unseen
+	cookies    []sessions.CookieHash // login cookies that were seen with its code
+	leftAt     time.Time             // when the code left the upstream, zero: unseen
+	asked      time.Time             // when its authorization request was recorded
 	login      *Login
 	grant      sessions.Grant
 	credential string
@@ -48,9 +50,13 @@ func (j *join) run(ctx context.Context) (sessions.Session, error) {
 	}
 	for {
 		s, err := j.once(ctx)
-		if !errors.Is(err, errSessionEnded) {
-			return s, err
+		if errors.Is(err, errSessionEnded) {
+			continue
 		}
+		if err == nil {
+			j.loggedIn(ctx)
+		}
+		return s, err
 	}
 }
 
@@ -71,8 +77,11 @@ func (j *join) once(ctx context.Context) (sessions.Session, error) {
 	if err != nil {
 		return sessions.Session{}, err
 	}
-	if j.endedSince(here) {
-		return sessions.Session{}, refuseCode("refused_ended", "The login that this authorization code came of has ended")
+	switch ended, err := j.over(ctx, here); {
+	case err != nil:
+		return sessions.Session{}, err
+	case ended:
+		return sessions.Session{}, loginEnded()
 	}
 	target, err := j.choose(ctx, here)
 	if err != nil {
@@ -81,7 +90,40 @@ func (j *join) once(ctx context.Context) (sessions.Session, error) {
 	if target != "" {
 		return j.enter(ctx, target)
 	}
-	return j.create(ctx)
+	s, err := j.create(ctx)
+	if err != nil {
+		return s, err
+	}
+	return s, j.endedBeside(ctx, &s)
+}
+
+// over says whether the login that the code came of has ended since.
+func (j *join) over(ctx context.Context, here []sessions.Session) (bool, error) {
+	if j.endedSince(here) {
+		return true, nil
+	}
+	return j.loggedOut(ctx)
+}
+
+func loginEnded() *Error {
+	return refuseCode("refused_ended", "The login that this authorization code came of has ended")
+}
+
+// endedBeside looks again once a new session is kept: an end of the login that
+// came while it was made did not see it.
+func (j *join) endedBeside(ctx context.Context, s *sessions.Session) error {
+	here, err := j.inBrowser(ctx)
+	if err != nil {
+		return err
+	}
+	ended, err := j.over(ctx, here)
+	if err != nil || !ended {
+		return err
+	}
+	if err := j.endSignOn(ctx, s.ID, sessions.EndLogout); err != nil {
+		return err
+	}
+	return loginEnded()
 }
 
 // inBrowser are the sessions of this browser at this place, ended ones too.
@@ -96,23 +138,28 @@ func (j *join) inBrowser(ctx context.Context) ([]sessions.Session, error) {
 // endedSince says whether single sign-on ended in this browser after the code
 // left the upstream: then the code belongs to a login that is over.
 func (j *join) endedSince(here []sessions.Session) bool {
-	left := j.leftAt
+	left := j.left()
 	if left.IsZero() {
-		if j.login == nil || j.login.AuthTime.IsZero() {
-			return false
-		}
-		left = j.login.AuthTime.Add(time.Second - time.Millisecond) // auth_time is in whole seconds
+		return false
 	}
 	return slices.ContainsFunc(here, func(s sessions.Session) bool {
 		return s.End != nil && s.End.SingleSignOn && left.Before(s.End.At) && j.now().Sub(s.End.At) < endedMemory
 	})
 }
 
+// left is when the code left the upstream, as far as that is known.
+func (j *join) left() time.Time {
+	if j.leftAt.IsZero() && j.login != nil && !j.login.AuthTime.IsZero() {
+		return j.login.AuthTime.Add(time.Second - time.Millisecond) // auth_time is in whole seconds
+	}
+	return j.leftAt
+}
+
 // choose finds the session to enter, and ends those of another user. A login
 // joins no other where nobody can say whose it is, nor where nobody saw a browser
 // of it: who sends a link with a challenge of his own ties nobody to his login.
 func (j *join) choose(ctx context.Context, here []sessions.Session) (sessions.ID, error) {
-	if j.login == nil || j.browser == "" {
+	if j.login == nil || j.browser == "" && len(j.cookies) == 0 {
 		return "", nil
 	}
 	var target sessions.ID
@@ -131,16 +178,25 @@ func (j *join) choose(ctx context.Context, here []sessions.Session) (sessions.ID
 			}
 		}
 	}
-	if target != "" || j.login.SID == "" {
+	if target != "" {
 		return target, nil
 	}
-	named, err := j.Store.Find(ctx, sessions.Finder{Upstream: sessions.UpstreamSession{Issuer: j.login.Issuer, SID: j.login.SID}})
-	if err != nil {
-		return "", err
+	finders := make([]sessions.Finder, 0, len(j.cookies)+1)
+	for _, c := range j.cookies {
+		finders = append(finders, sessions.Finder{Cookie: c})
 	}
-	for _, s := range named {
-		if s.Place == j.place && j.alive(&s) && who(&s, &j.grant, j.login) == sameUser {
-			return s.ID, nil
+	if j.login.SID != "" {
+		finders = append(finders, sessions.Finder{Upstream: sessions.UpstreamSession{Issuer: j.login.Issuer, SID: j.login.SID}})
+	}
+	for _, by := range finders {
+		found, err := j.Store.Find(ctx, by)
+		if err != nil {
+			return "", err
+		}
+		for _, s := range found {
+			if s.Place == j.place && j.alive(&s) && who(&s, &j.grant, j.login) == sameUser {
+				return s.ID, nil
+			}
 		}
 	}
 	return "", nil
@@ -237,6 +293,7 @@ func (j *join) meet(s *sessions.Session) {
 	if j.browser != "" && !slices.Contains(s.Browsers, j.browser) {
 		s.Browsers = appendBounded(s.Browsers, j.browser)
 	}
+	s.Cookies = newest(s.Cookies, j.cookies)
 	if l := j.login; l != nil {
 		if l.SID != "" {
 			named := sessions.UpstreamSession{Issuer: l.Issuer, SID: l.SID}

@@ -105,7 +105,7 @@ func TestJoin(t *testing.T) {
 						t.Fatal(err)
 					}
 					f.idp.grants(row.second.code, begun.Challenge, row.second.tells, true)
-					if err := f.SawCode(t.Context(), row.second.code, row.second.browser); err != nil {
+					if err := f.SawCode(t.Context(), row.second.code, row.second.browser, nil); err != nil {
 						t.Fatal(err)
 					}
 					transaction, _, err := f.TransactionOf(t.Context(), row.second.verifier, []string{"https://id.example/other"})
@@ -182,7 +182,7 @@ func TestJoinBrowserOfTheRedirect(t *testing.T) {
 					t.Fatal(err)
 				}
 				if row.seen {
-					if err := f.SawCode(t.Context(), l.code, row.redirected); err != nil {
+					if err := f.SawCode(t.Context(), l.code, row.redirected, nil); err != nil {
 						t.Fatal(err)
 					}
 				}

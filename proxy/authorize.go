@@ -51,8 +51,7 @@ func (g *Gateway) authorize(w http.ResponseWriter, r *http.Request, at *location
 	if err != nil {
 		return a.fail(w, r, err)
 	}
-	g.sendTimed(w, r, edit, a.observe)
-	return nil
+	return g.sendTimed(w, r, edit, a.observe)
 }
 
 // authorization is one authorization request on its way.
@@ -117,7 +116,11 @@ func (a *authorization) read(raw string, query bool) (rewritten string, changed 
 		return raw, false, nil
 	}
 	client := form.Get("client_id")
-	changed = a.dropOffline(form, client)
+	a.failed = form
+	if err := a.mustLogIn(form, &changed); err != nil {
+		return raw, false, err
+	}
+	changed = a.dropOffline(form, client) || changed
 	asked, repeated := asks(form)
 	switch {
 	case repeated:
@@ -132,7 +135,6 @@ func (a *authorization) read(raw string, query bool) (rewritten string, changed 
 	case form.Duplicate(manyTimes...) != "" || form.Lookalike(decisive...) != "":
 		return raw, false, errPage{invalidRequest("A parameter is repeated, or named like another")}
 	}
-	a.failed = form
 	begun, err := a.begin(a.from.Context(), form, client, form.Get("dpop_jkt"), true)
 	if err != nil {
 		return raw, false, err
@@ -141,6 +143,33 @@ func (a *authorization) read(raw string, query bool) (rewritten string, changed 
 		a.begun = append(a.begun, *begun)
 	}
 	return form.String(), true, nil
+}
+
+// mustLogIn asks for a password where single sign-on ended in this browser and no
+// login cookie of it is known. What may show no page, or cannot be rewritten, gets
+// the answer that the upstream would give (OIDC Core section 3.1.2.6).
+func (a *authorization) mustLogIn(form *rewrite.Form, changed *bool) error {
+	cookie := a.browsers.of(a.from)
+	if cookie == "" || form.Get("client_id") == "" {
+		return nil
+	}
+	must, err := a.Engine.MustLogIn(a.from.Context(), a.at.providers[0].Authorization, sessions.BrowserOf(cookie))
+	if err != nil || !must {
+		return err
+	}
+	prompt := form.Get("prompt")
+	if rewrite.HasScope(prompt, "none") || form.Has("request") || form.Has("request_uri") {
+		return refusal(http.StatusBadRequest, "login_required", "The login has ended")
+	}
+	fresh := "login"
+	if rewrite.HasScope(prompt, "consent") {
+		fresh = "login consent"
+	}
+	if prompt != fresh {
+		form.Set("prompt", fresh)
+		*changed = true
+	}
+	return nil
 }
 
 // asks says whether a request asks for online_access; repeated, whether it does
@@ -239,7 +268,7 @@ func (g *Gateway) upstreamScopes(p *upstream.Provider, scope string) []string {
 // isKeycloak knows Keycloak by its end-session endpoint. It gives refresh tokens
 // bound to the session unasked, and offline_access would end single sign-on.
 func isKeycloak(p *upstream.Provider) bool {
-	return strings.HasSuffix(p.EndSession, "/protocol/openid-connect/logout")
+	return p.Keycloak()
 }
 
 // rewrite makes of a request for an ORT one that the upstream knows.
@@ -285,7 +314,7 @@ func (a *authorization) usePushed(uri string) error {
 
 // observe looks at the upstream's answer before it leaves: it gives the browser
 // its cookie, notes whose code it brings, and forgets what failed.
-func (a *authorization) observe(resp *http.Response) error {
+func (a *authorization) observe(resp *http.Response, sent []sessions.CookieHash) error {
 	if a.cookie != "" {
 		a.browsers.set(resp.Header, a.cookie)
 		forbidCaching(resp.Header)
@@ -300,7 +329,11 @@ func (a *authorization) observe(resp *http.Response) error {
 			}
 		}
 	}
-	return a.seeRedirect(a.from, resp, a.cookie)
+	set, err := a.follow(a.from, resp, sent, false)
+	if err != nil {
+		return err
+	}
+	return a.seeRedirect(a.from, resp, a.cookie, append(slices.Clone(sent), set...))
 }
 
 // forbidCaching keeps an answer with a browser's cookie out of shared caches.
@@ -312,9 +345,9 @@ func forbidCaching(h http.Header) {
 
 func isRedirect(status int) bool { return status >= 300 && status < 400 }
 
-// seeRedirect notes the browser whose request is answered with a code, before
-// the redirect with it leaves.
-func (g *Gateway) seeRedirect(r *http.Request, resp *http.Response, cookie string) error {
+// seeRedirect notes the browser whose request is answered with a code, and its
+// login cookies, before the redirect with it leaves.
+func (g *Gateway) seeRedirect(r *http.Request, resp *http.Response, cookie string, logins []sessions.CookieHash) error {
 	if !isRedirect(resp.StatusCode) {
 		return nil
 	}
@@ -325,11 +358,11 @@ func (g *Gateway) seeRedirect(r *http.Request, resp *http.Response, cookie strin
 	if cookie == "" {
 		cookie = g.browsers.of(r)
 	}
-	if cookie == "" {
+	if cookie == "" && len(logins) == 0 {
 		return nil
 	}
 	codes := params.Values("code")
-	return g.Engine.SawCode(r.Context(), codes[len(codes)-1], sessions.BrowserOf(cookie))
+	return g.Engine.SawCode(r.Context(), codes[len(codes)-1], sessions.BrowserOf(cookie), logins)
 }
 
 // fail gives an error to the client's redirect_uri where that is safe, else to

@@ -17,6 +17,7 @@ import (
 	"github.com/ort-gateway/ort-gateway/ortengine"
 	"github.com/ort-gateway/ort-gateway/ortengine/seal"
 	"github.com/ort-gateway/ort-gateway/proxy/upstream"
+	"github.com/ort-gateway/ort-gateway/sessions"
 )
 
 // Config is what a Gateway needs.
@@ -29,8 +30,11 @@ type Config struct {
 
 	Engine   *ortengine.Engine
 	Metadata *upstream.Metadata
-	Cookies  *seal.Box // for the browser cookie
-	Verifier *dpop.Verifier
+	Keys     *upstream.Keys // of the issuers, for logout tokens and id_token_hint
+	Cookies  *seal.Box      // for the browser cookie
+	// LoginCookies are the names of the upstream's own cookies that carry its login.
+	LoginCookies []string
+	Verifier     *dpop.Verifier
 	// DPoPUpstream says that the upstream is the authority: proofs are forwarded.
 	DPoPUpstream bool
 	DPoPAlgs     []string // for the discovery document
@@ -55,6 +59,7 @@ type Gateway struct {
 	forwarder *forwarder
 	browsers  *browsers
 	cors      *cors
+	logins    *loginCookies
 	owners    *redirectOwners
 	streams   *streams
 	own       http.Handler // below /_ort/
@@ -88,6 +93,7 @@ func New(c Config) (*Gateway, error) {
 		CookieNames: []string{secureCookie, plainCookie}, Logger: c.Logger, Unavailable: g.badGateway,
 	})
 	g.cors = newCORS(g)
+	g.logins = &loginCookies{names: c.LoginCookies, now: c.Now}
 	g.owners = newRedirectOwners(g)
 	g.handlers = [endpointCount]handler{
 		endpointAuthorization: g.authorize,   // RFC 6749 section 3.1
@@ -116,6 +122,7 @@ func (g *Gateway) ownRoutes() http.Handler {
 	at("/_ort/session", g.session, http.MethodGet)
 	at("/_ort/session/events", g.events, http.MethodGet)
 	at("/_ort/revoke", g.revokeOwn, http.MethodPost)
+	at("/_ort/backchannel-logout", g.backchannelLogout, http.MethodPost)
 	return r
 }
 
@@ -142,29 +149,50 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // plain forwards a request that the gateway has nothing to do with.
 func (g *Gateway) plain(w http.ResponseWriter, r *http.Request) {
-	g.forwarder.forward(w, r, func(resp *http.Response) error {
+	cookies := g.logins.in(r.Header)
+	if len(cookies) == 0 {
+		g.forwarder.forward(w, r, func(resp *http.Response) error {
+			g.Metrics.Request("forward", resp.StatusCode)
+			return g.seen(r, resp, "", nil)
+		})
+		return
+	}
+	out := g.forwarder.outgoing(r.Context(), r, requestEdit{})
+	sent, err := g.withhold(out, cookies)
+	if err != nil {
+		g.Logger.LogAttrs(r.Context(), slog.LevelWarn, "looking whether a login cookie is dead", slog.Any("error", err))
+	}
+	g.forwarder.send(w, r, out, func(resp *http.Response) error {
 		g.Metrics.Request("forward", resp.StatusCode)
-		return g.seeRedirect(r, resp, "")
+		return g.seen(r, resp, "", sent)
 	})
 }
 
 // passThrough forwards a request to an endpoint that is known, and no more.
 func (g *Gateway) passThrough(w http.ResponseWriter, r *http.Request, _ *location) error {
-	g.sendTimed(w, r, requestEdit{}, func(resp *http.Response) error { return g.seeRedirect(r, resp, "") })
-	return nil
+	return g.sendTimed(w, r, requestEdit{}, func(resp *http.Response, sent []sessions.CookieHash) error {
+		return g.seen(r, resp, "", sent)
+	})
 }
 
-// sendTimed sends a request to an endpoint that is known, whose answer has to
-// begin within the upstream time-out.
-func (g *Gateway) sendTimed(w http.ResponseWriter, r *http.Request, edit requestEdit, observe func(*http.Response) error) {
+// sendTimed sends a request to an endpoint that is known, without dead login
+// cookies; the answer has to begin within the upstream time-out. observe is told
+// which login cookies went up.
+func (g *Gateway) sendTimed(w http.ResponseWriter, r *http.Request, edit requestEdit, observe func(*http.Response, []sessions.CookieHash) error) error {
 	ctx, cancel := context.WithCancelCause(r.Context())
 	defer cancel(nil)
+	out := g.forwarder.outgoing(ctx, r, edit)
+	sent, err := g.withhold(out, g.logins.in(r.Header))
+	if err != nil {
+		return err
+	}
 	patience := time.AfterFunc(g.UpstreamTimeout, func() { cancel(errSilent) })
 	defer patience.Stop()
-	g.forwarder.send(w, r, g.forwarder.outgoing(ctx, r, edit), func(resp *http.Response) error {
+	g.forwarder.send(w, r, out, func(resp *http.Response) error {
 		patience.Stop()
-		return observe(resp)
+		return observe(resp, sent)
 	})
+	return nil
 }
 
 // errSilent: the upstream did not begin to answer in time.

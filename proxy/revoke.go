@@ -125,15 +125,14 @@ func (g *Gateway) introspect(w http.ResponseWriter, r *http.Request, at *locatio
 // token of its own.
 func (g *Gateway) endSession(w http.ResponseWriter, r *http.Request, at *location) error {
 	if r.Method != http.MethodPost || checkFormHeader(r.Header) != nil {
-		return g.passThrough(w, r, at)
+		return g.logOut(w, r, at, nil)
 	}
 	raw, e := readBody(w, r)
 	if e != nil {
 		return e
 	}
 	if !carriesORT(raw) {
-		g.sendTimed(w, r, requestEdit{Body: raw}, func(resp *http.Response) error { return g.seeRedirect(r, resp, "") })
-		return nil
+		return g.logOut(w, r, at, raw)
 	}
 	f, e := g.parseForm(r, at, raw)
 	if e != nil {

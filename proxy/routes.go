@@ -40,6 +40,8 @@ func (l *location) name() string {
 		return "events"
 	case "/_ort/revoke":
 		return "revoke_own"
+	case "/_ort/backchannel-logout":
+		return "backchannel_logout"
 	}
 	return endpointNames[l.kind]
 }

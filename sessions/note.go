@@ -36,6 +36,8 @@ const (
 	NoteEndedSID NoteKind = 'i'
 	// NoteEndedSubject: an issuer ended all sessions of this subject.
 	NoteEndedSubject NoteKind = 's'
+	// NoteClient: a client (issuer, client id) holds or held a grant.
+	NoteClient NoteKind = 'k'
 )
 
 // Note is a fact that is kept until a moment, found by its kind and key.

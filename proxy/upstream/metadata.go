@@ -302,16 +302,21 @@ const maxDocument = 1 << 20
 const fetchTimeout = 10 * time.Second
 
 func (m *Metadata) document(ctx context.Context, issuer *url.URL, path string) (Document, error) {
+	return get(ctx, m.cfg.Client, m.cfg.Upstream, issuer, path)
+}
+
+// get fetches a JSON document of the upstream, under its public name.
+func get(ctx context.Context, client http.RoundTripper, at, public *url.URL, path string) (Document, error) {
 	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
 	defer cancel()
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, m.cfg.Upstream.Scheme+"://"+m.cfg.Upstream.Host+path, nil)
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, at.Scheme+"://"+at.Host+path, nil)
 	if err != nil {
 		return Document{}, err
 	}
-	PublicName(r, issuer)
+	PublicName(r, public)
 	r.Header.Set("Accept", "application/json")
 	r.Header.Set("Accept-Encoding", "identity")
-	resp, err := m.cfg.Client.RoundTrip(r)
+	resp, err := client.RoundTrip(r)
 	if err != nil {
 		return Document{}, fmt.Errorf("%s: %w", path, err)
 	}

@@ -61,6 +61,7 @@ type parts struct {
 	store    *boltstore.Store
 	engine   *ortengine.Engine
 	metadata *upstream.Metadata
+	returner *upstream.Returner
 	gateway  *proxy.Gateway
 }
 
@@ -121,9 +122,15 @@ func (p *parts) assembleProxy(replay *dpop.MemoryReplay) error {
 	if s.UpstreamScope != nil {
 		scope = append([]string{}, strings.Fields(*s.UpstreamScope)...)
 	}
+	keys := &upstream.Keys{Upstream: s.UpstreamURL, Client: transport, Now: time.Now, Logger: p.log}
+	p.returner = &upstream.Returner{
+		Metadata: p.metadata, Mode: s.UpstreamEnd, Confidential: s.ConfidentialClients, Public: s.PublicOrigin,
+		Upstream: s.UpstreamURL, Client: transport, Logger: p.log,
+	}
 	p.gateway, err = proxy.New(proxy.Config{
 		Public: s.PublicOrigin, Issuers: s.Issuers, Upstream: s.UpstreamURL, Transport: transport, TrustedProxies: s.TrustedProxies,
-		Engine: p.engine, Metadata: p.metadata, Cookies: p.keys.Box("cookie"), Verifier: verifier,
+		Engine: p.engine, Metadata: p.metadata, Keys: keys, Cookies: p.keys.Box("cookie"), Verifier: verifier,
+		LoginCookies: s.UpstreamLoginCookies,
 		DPoPUpstream: s.DPoPAuthority == "upstream", DPoPAlgs: s.DPoPAlgs,
 		Absolute: s.SessionAbsoluteTimeout, UpstreamTimeout: s.UpstreamTimeout,
 		UpstreamScope: scope, UpstreamConsent: s.UpstreamConsent, CORSOrigins: s.CORSOrigins, MaxStreams: halfOfFiles(),
@@ -173,6 +180,10 @@ func (p *parts) newMetrics(replay *dpop.MemoryReplay) *metrics.Metrics {
 // sweepEvery is how often old records are looked for.
 const sweepEvery = 10 * time.Second
 
+// giveBackEvery is how often credentials that the upstream did not take back are
+// tried again.
+const giveBackEvery = 30 * time.Second
+
 // start runs what goes on in the background until the context ends.
 func (p *parts) start(ctx context.Context, running *sync.WaitGroup) {
 	p.ready.add("store", p.store.Ready)
@@ -201,6 +212,11 @@ func (p *parts) start(ctx context.Context, running *sync.WaitGroup) {
 		sweep, stop := every(sweepEvery)
 		defer stop()
 		p.engine.Sweep(ctx, sweep)
+	})
+	running.Go(func() {
+		again, stop := every(giveBackEvery)
+		defer stop()
+		p.engine.GiveBackOwed(ctx, again, p.returner.Return)
 	})
 	running.Go(func() { p.countPushedOut(ctx) })
 	running.Go(func() {
