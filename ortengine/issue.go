@@ -69,7 +69,7 @@ func (e *Engine) ExchangeCode(ctx context.Context, x CodeExchange) (Issued, erro
 		return Issued{}, storeDown(err)
 	case code.Exchanged:
 		lease.Release()
-		return Issued{}, refuseCode("refused_code_used", "The authorization code was used already")
+		return Issued{}, UsedCode()
 	}
 	send := func(ctx context.Context) (Answer, error) { return x.Send(ctx, verifier) }
 	issued, err := seeThrough(ctx, e, lease, send, func(ctx context.Context, reply Answer, answer func(Issued, error)) {
@@ -80,6 +80,31 @@ func (e *Engine) ExchangeCode(ctx context.Context, x CodeExchange) (Issued, erro
 	}
 	e.issued(ctx, &issued, x.Client)
 	return issued, nil
+}
+
+// CodeUsed says whether a code was exchanged for an ORT, once an exchange of it
+// that is under way is over: it must not be sent again with any verifier.
+func (e *Engine) CodeUsed(ctx context.Context, code string) (bool, error) {
+	hash := sessions.HashCode(code)
+	lease, err := e.lease(ctx, "code:"+string(hash[:]),
+		Unavailable("upstream_unavailable", "Another exchange of this code is still waiting for the identity provider", nil))
+	if err != nil {
+		return false, err
+	}
+	defer lease.Release()
+	c, err := e.Store.Code(ctx, hash)
+	switch {
+	case errors.Is(err, sessions.ErrNotFound):
+		return false, nil
+	case err != nil:
+		return false, storeDown(err)
+	}
+	return c.Exchanged, nil
+}
+
+// UsedCode is the refusal of a code that was exchanged before.
+func UsedCode() error {
+	return refuseCode("refused_code_used", "The authorization code was used already")
 }
 
 // redeemed turns the upstream's answer to a code into an ORT.

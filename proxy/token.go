@@ -60,6 +60,13 @@ func (g *Gateway) codeGrant(w http.ResponseWriter, f *formRequest) error {
 		return err
 	}
 	if !known { // not asked for with online_access, or gone: then the upstream refuses the verifier
+		used, err := g.Engine.CodeUsed(ctx, f.form.Get("code"))
+		switch {
+		case err != nil:
+			return err
+		case used:
+			return ortengine.UsedCode()
+		}
 		return g.passToken(w, f, nil, false)
 	}
 	issued, err := g.redeem(ctx, f, t)
