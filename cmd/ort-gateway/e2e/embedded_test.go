@@ -29,7 +29,7 @@ func startEmbedded(t *testing.T, issuer string, clients []clientMetadata) *embed
 	t.Cleanup(func() { keepLog(t, "upstream", out) })
 	config := idp.Config{Issuer: issuer, TokenMiddleware: e.listen, Log: slog.New(slog.NewTextHandler(out, nil))}
 	for _, c := range clients {
-		config.Clients = append(config.Clients, idp.Client{ID: c.ID, Secret: c.Secret, RedirectURIs: c.RedirectURIs, Origins: c.Origins})
+		config.Clients = append(config.Clients, idp.Client{ID: c.ID, Secret: c.Secret, RedirectURIs: c.RedirectURIs, PostLogoutRedirectURIs: c.PostLogout, Origins: c.Origins})
 	}
 	for _, name := range []string{"alice", "bob"} {
 		config.Users = append(config.Users, idp.User{Username: name, Password: name + "-pass", Name: name, Email: name + "@users.test"})

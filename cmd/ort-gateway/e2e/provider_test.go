@@ -20,6 +20,7 @@ type clientMetadata struct {
 	RedirectURIs []string `json:"redirect_uris"`
 	GrantTypes   []string `json:"grant_types"`
 	Origins      []string `json:"origins,omitempty"`
+	PostLogout   []string `json:"post_logout_redirect_uris,omitempty"`
 	BackChannel  string   `json:"backchannel_logout_uri,omitempty"`
 	SessionID    bool     `json:"backchannel_logout_session_required,omitempty"` // the ID token carries sid
 }

@@ -75,6 +75,7 @@ func usualClients(issuer string, origins [2]string) []clientMetadata {
 	spa := func(id, origin string) clientMetadata {
 		return clientMetadata{
 			ID: id, AuthMethod: "none", RedirectURIs: []string{origin + "/callback"}, Origins: []string{origin},
+			PostLogout:  []string{origin + "/bye"},
 			GrantTypes:  []string{"authorization_code", "refresh_token"},
 			BackChannel: strings.TrimSuffix(issuer, "/") + "/_ort/backchannel-logout", SessionID: true,
 		}
