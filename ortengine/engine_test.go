@@ -153,6 +153,7 @@ type login struct {
 	verifier string // "": one of its own
 	browser  sessions.BrowserID
 	unseen   bool // the redirect with the code was not seen
+	cookies  []sessions.CookieHash
 	tells    *ortengine.Login
 	key      string // thumbprint of the client's proof
 	asked    func(*ortengine.Authorization)
@@ -212,7 +213,7 @@ func (f *fixture) begin(l *login) sessions.Transaction {
 	}
 	f.idp.grants(l.code, begun.Challenge, l.tells, !l.none)
 	if !l.unseen {
-		if err := f.SawCode(f.Context(), l.code, l.browser, nil); err != nil {
+		if err := f.SawCode(f.Context(), l.code, l.browser, l.cookies); err != nil {
 			f.Fatal(err)
 		}
 	}

@@ -1,0 +1,199 @@
+package ortengine_test
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/ort-gateway/ort-gateway/ortengine"
+	"github.com/ort-gateway/ort-gateway/sessions"
+)
+
+// aliceIn is alice's ORT in browser b, with login cookie k1.
+func (f *fixture) aliceIn(b sessions.BrowserID) string {
+	f.Helper()
+	return f.login(login{browser: b, tells: user("alice", "sid-"+string(b), time.Now()), cookies: cookies("k-" + string(b))}).Token
+}
+
+func (f *fixture) ok(err error) {
+	f.Helper()
+	if err != nil {
+		f.Fatal(err)
+	}
+}
+
+func TestLogoutEndsByTheExpiredCookie(t *testing.T) {
+	for _, row := range []struct {
+		name   string
+		marked bool
+		at     bool
+		ends   bool
+	}{
+		{"at the end-session endpoint without a mark", false, true, true},
+		{"anywhere after a logout request", true, false, true},
+		{"anywhere without one", false, false, false},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, f *fixture) {
+				ort, other := f.aliceIn("b"), f.aliceIn("other")
+				if row.marked {
+					f.ok(f.LogoutBegan(f.Context(), place, "b", nil))
+				}
+				f.ok(f.CookiesExpired(f.Context(), cookies("k-b"), row.at))
+				if row.ends {
+					f.dead(ort, "the user logged out", "ended")
+					f.withheld([]string{"k-b"}, true)
+				} else {
+					f.works(ort)
+				}
+				f.works(other)
+			})
+		})
+	}
+}
+
+func TestLogoutMarkLastsTenMinutes(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fixture) {
+		ort := f.aliceIn("b")
+		f.ok(f.LogoutBegan(f.Context(), place, "", cookies("k-b"))) // a cross-site POST has no Lax cookie
+		time.Sleep(10*time.Minute + time.Second)
+		f.ok(f.CookiesExpired(f.Context(), cookies("k-b"), false))
+		f.works(ort)
+	})
+}
+
+func TestLogoutRedirect(t *testing.T) {
+	alice := &ortengine.Hint{Issuer: issuer, Subject: "alice", SID: "sid-b"}
+	for _, row := range []struct {
+		name    string
+		hint    *ortengine.Hint
+		hinted  bool
+		cookies []sessions.CookieHash
+		ends    bool
+	}{
+		{"a verified hint of the session", alice, true, cookies("k-b"), true},
+		{"a hint without sid", &ortengine.Hint{Issuer: issuer, Subject: "alice"}, true, cookies("k-b"), true},
+		{"another user's hint", &ortengine.Hint{Issuer: issuer, Subject: "bob"}, true, cookies("k-b"), false},
+		{"another login's hint", &ortengine.Hint{Issuer: issuer, Subject: "alice", SID: "sid-other"}, true, cookies("k-b"), false},
+		{"another issuer's hint", &ortengine.Hint{Issuer: "https://other.example", Subject: "alice"}, true, cookies("k-b"), false},
+		{"a hint that does not verify", nil, true, nil, false},
+		{"no hint, a login cookie went up", nil, false, cookies("k-b"), false},
+		{"neither hint nor login cookie", nil, false, nil, true},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, f *fixture) {
+				ort, other := f.aliceIn("b"), f.aliceIn("other")
+				f.ok(f.LogoutRedirected(f.Context(), place, "b", row.cookies, row.hint, row.hinted))
+				if row.ends {
+					f.dead(ort, "the user logged out", "ended")
+				} else {
+					f.works(ort)
+				}
+				f.works(other)
+			})
+		})
+	}
+}
+
+// logoutToken names alice's login in browser b.
+func logoutToken() ortengine.LogoutToken {
+	now := time.Now()
+	return ortengine.LogoutToken{Issuer: issuer, Place: place, Audiences: []string{"app-one"}, Subject: "alice", SID: "sid-b",
+		ID: fmt.Sprint(now.UnixNano()), IssuedAt: now, Expires: now.Add(2 * time.Minute)}
+}
+
+func TestLogoutToken(t *testing.T) {
+	for _, row := range []struct {
+		name   string
+		change func(*ortengine.LogoutToken)
+		b, c   bool // ends the session in b, in the other browser
+		code   string
+	}{
+		{"by sid", func(l *ortengine.LogoutToken) {}, true, false, ""},
+		{"by sid alone", func(l *ortengine.LogoutToken) { l.Subject = "" }, true, false, ""},
+		{"by sub: all sessions of the user", func(l *ortengine.LogoutToken) { l.SID = "" }, true, true, ""},
+		{"an unknown sid is no error", func(l *ortengine.LogoutToken) { l.SID = "unknown" }, false, false, ""},
+		{"an unknown sub is no error", func(l *ortengine.LogoutToken) { l.SID, l.Subject = "", "nobody" }, false, false, ""},
+		{"a sub that is not the sid's", func(l *ortengine.LogoutToken) { l.Subject = "bob" }, false, false, "invalid_request"},
+		{"another issuer's sid", func(l *ortengine.LogoutToken) { l.Issuer = "https://other.example" }, false, false, ""},
+		{"a client that was never here", func(l *ortengine.LogoutToken) { l.Audiences = []string{"stranger"} }, false, false, "invalid_request"},
+		{"one of several clients", func(l *ortengine.LogoutToken) { l.Audiences = []string{"stranger", "app-one"} }, true, false, ""},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, f *fixture) {
+				b, c := f.aliceIn("b"), f.aliceIn("c")
+				time.Sleep(time.Second)
+				token := logoutToken()
+				row.change(&token)
+				err := f.LoggedOut(f.Context(), token)
+				if row.code == "" {
+					f.ok(err)
+				} else {
+					f.refused(err, 400, row.code, "", "other")
+				}
+				for ort, ends := range map[string]bool{b: row.b, c: row.c} {
+					if ends {
+						f.dead(ort, "the user logged out", "ended")
+					} else {
+						f.works(ort)
+					}
+				}
+			})
+		})
+	}
+}
+
+func TestLogoutTokenIsTakenOnce(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fixture) {
+		f.aliceIn("b")
+		token := logoutToken()
+		f.ok(f.LoggedOut(f.Context(), token))
+		time.Sleep(time.Second)
+		again := f.aliceIn("b") // the upstream uses the sid again
+		f.refused(f.LoggedOut(f.Context(), token), 400, "invalid_request", "This logout token was used before", "other")
+		f.works(again)
+	})
+}
+
+func TestLogoutTokenForAClientThatWaitsForItsFirstCode(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fixture) {
+		l := login{browser: "b", tells: user("alice", "sid-b", time.Now())}
+		tx := f.begin(&l)
+		time.Sleep(time.Second)
+		f.ok(f.LoggedOut(f.Context(), logoutToken()))
+		_, err := f.redeem(&l, tx)
+		f.refused(err, 400, ortengine.InvalidGrant, "The login that this authorization code came of has ended", "refused_ended")
+	})
+}
+
+func TestSidThatIsUsedAgainIsNotTouched(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fixture) {
+		f.aliceIn("b")
+		time.Sleep(time.Second)
+		token := logoutToken()
+		time.Sleep(5 * time.Second)
+		later := f.aliceIn("b") // logged in after the token was made
+		f.ok(f.LoggedOut(f.Context(), token))
+		f.works(later)
+		time.Sleep(time.Second)
+		l := login{browser: "b", tells: user("alice", "sid-b", time.Now()), cookies: cookies("k-b")}
+		if issued, err := f.redeem(&l, f.begin(&l)); err != nil || issued.Token == "" {
+			t.Errorf("a login after the logout: %v", err)
+		}
+	})
+}
+
+func TestLogoutOfAUserWithAThousandSessions(t *testing.T) {
+	f := newFixture(t, nil)
+	orts := make([]string, 1000)
+	for i := range orts {
+		orts[i] = f.aliceIn(sessions.BrowserID(fmt.Sprint("b", i)))
+	}
+	token := logoutToken()
+	token.SID, token.IssuedAt = "", time.Now().Add(time.Second)
+	began := time.Now()
+	f.ok(f.LoggedOut(f.Context(), token))
+	t.Logf("1000 sessions ended in %v", time.Since(began))
+	f.active(0)
+	f.dead(orts[999], "the user logged out", "ended")
+}

@@ -1,0 +1,190 @@
+package ortengine_test
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/ort-gateway/ort-gateway/ortengine"
+	"github.com/ort-gateway/ort-gateway/sessions"
+)
+
+func cookies(values ...string) (out []sessions.CookieHash) {
+	for _, v := range values {
+		out = append(out, sessions.HashLoginCookie("KEYCLOAK_IDENTITY", v))
+	}
+	return out
+}
+
+// dead checks which login cookies are withheld.
+func (f *fixture) withheld(values []string, want ...bool) {
+	f.Helper()
+	got, err := f.DeadCookies(f.Context(), cookies(values...))
+	if err != nil || !slices.Equal(got, want) {
+		f.Errorf("dead cookies of %v: %v %v, want %v", values, got, err, want)
+	}
+}
+
+func (f *fixture) revoke(token string) {
+	f.Helper()
+	o := f.open(token)
+	if err := f.Revoke(f.Context(), &o); err != nil {
+		f.Fatal("revoking:", err)
+	}
+}
+
+func (f *fixture) sets(sent, set []sessions.CookieHash) {
+	f.Helper()
+	if err := f.CookiesSet(f.Context(), sent, set); err != nil {
+		f.Fatal("following login cookies:", err)
+	}
+}
+
+func TestRevocationKillsEveryLoginCookieOfTheSession(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fixture) {
+		ort := f.login(login{browser: "b", tells: user("alice", "sid", time.Now()), cookies: cookies("k1")}).Token
+		f.sets(cookies("k1"), cookies("k2")) // renewed at a silent authorization
+		f.withheld([]string{"k1", "k2", "other"}, false, false, false)
+		f.revoke(ort)
+		f.withheld([]string{"k1", "k2", "other"}, true, true, false)
+		time.Sleep(399 * 24 * time.Hour)
+		f.withheld([]string{"k1"}, true)
+		time.Sleep(2 * 24 * time.Hour)
+		f.withheld([]string{"k1"}, false)
+	})
+}
+
+func TestTwoTabsThatRenewAtOnceAreBothFollowed(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fixture) {
+		ort := f.login(login{browser: "b", tells: user("alice", "sid", time.Now()), cookies: cookies("k1")}).Token
+		f.sets(cookies("k1"), cookies("left"))
+		f.sets(cookies("k1"), cookies("right"))
+		f.revoke(ort)
+		f.withheld([]string{"left", "right"}, true, true)
+	})
+}
+
+func TestOnlyTheNewestSixteenCookiesAreKept(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fixture) {
+		ort := f.login(login{browser: "b", tells: user("alice", "sid", time.Now()), cookies: cookies("k0")}).Token
+		last := "k0"
+		for i := range 20 {
+			next := "k" + string(rune('a'+i))
+			f.sets(cookies(last), cookies(next))
+			last = next
+		}
+		f.revoke(ort)
+		f.withheld([]string{"k0", "ka", last}, false, false, true)
+	})
+}
+
+func TestRenewalThatWasInFlightWhenTheSessionEndedIsDead(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fixture) {
+		ort := f.login(login{browser: "b", tells: user("alice", "sid", time.Now()), cookies: cookies("k1")}).Token
+		f.revoke(ort)
+		f.sets(cookies("k1"), cookies("k2")) // went up before the end
+		f.withheld([]string{"k2"}, true)
+	})
+}
+
+func TestValueThatTheUpstreamUsesAgainIsAlive(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fixture) {
+		ort := f.login(login{browser: "b", tells: user("alice", "sid", time.Now()), cookies: cookies("k1")}).Token
+		f.revoke(ort)
+		f.withheld([]string{"k1"}, true)
+		f.sets(nil, cookies("k1")) // a new login, its request carried no login cookie
+		f.withheld([]string{"k1"}, false)
+	})
+}
+
+func TestIdleEndAndUserSwitchLeaveSingleSignOnAlone(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fixture) {
+		f.login(login{browser: "b", tells: user("alice", "sid1", time.Now()), cookies: cookies("k1")})
+		f.login(login{browser: "b", tells: user("bob", "sid2", time.Now()), cookies: cookies("k2")})
+		idles := f.login(login{browser: "c", tells: user("carol", "sid3", time.Now()), cookies: cookies("k3")}).Token
+		time.Sleep(idle + time.Second)
+		f.dead(idles, "the session was idle", "idle")
+		f.withheld([]string{"k1", "k2", "k3"}, false, false, false)
+		if owing, err := f.store.Owing(f.Context(), "", 10); err != nil || len(owing) != 0 {
+			t.Errorf("%d sessions owe credentials, %v: at these ends they are deleted", len(owing), err)
+		}
+	})
+}
+
+func TestSessionIsFoundByItsLoginCookie(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fixture) {
+		first := f.login(login{browser: "b", tells: user("alice", "", time.Now()), cookies: cookies("k1")})
+		// The browser lost the gateway's cookie and has a new one.
+		second := f.login(login{client: "app-two", browser: "b2", tells: user("alice", "", time.Now()), cookies: cookies("k1")})
+		if first.Session.ID != second.Session.ID {
+			t.Error("two sessions for one login")
+		}
+	})
+}
+
+// must checks whether the browser has to show its password.
+func (f *fixture) must(b sessions.BrowserID, want bool) {
+	f.Helper()
+	if got, err := f.MustLogIn(f.Context(), place, b); err != nil || got != want {
+		f.Errorf("must %s log in: %v %v, want %v", b, got, err, want)
+	}
+}
+
+func TestWithoutAKnownCookieTheBrowserLogsInAgain(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fixture) {
+		began := time.Now()
+		ort := f.login(login{browser: "b", tells: user("alice", "sid", began)}).Token
+		time.Sleep(time.Minute)
+		f.revoke(ort)
+		f.must("b", true)
+		f.must("other", false)
+		f.must("", false)
+		time.Sleep(time.Minute)
+		// Single sign-on slipped through with the old login: still to log in.
+		f.login(login{browser: "b", tells: user("alice", "sid", began)})
+		f.must("b", true)
+		f.login(login{browser: "b", tells: user("alice", "sid", time.Now())})
+		f.must("b", false)
+	})
+}
+
+func TestWithoutAuthTimeALaterRequestIsEnough(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fixture) {
+		ort := f.login(login{browser: "b", tells: user("alice", "sid", time.Time{})}).Token
+		f.revoke(ort)
+		f.must("b", true)
+		time.Sleep(time.Second)
+		f.login(login{browser: "b", tells: user("alice", "sid2", time.Time{})})
+		f.must("b", false)
+	})
+}
+
+func TestLoginThatIsTooOldIsRenewedOnce(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fixture) {
+		old := time.Now().Add(-absolute - time.Minute)
+		l := login{browser: "b", tells: user("alice", "sid", old), none: true}
+		if issued := f.login(l); issued.Token != "" {
+			t.Error("an ORT for a login that is too old")
+		}
+		l = login{browser: "b", tells: user("alice", "sid", old)}
+		issued, err := f.redeem(&l, f.begin(&l))
+		if err != nil || issued.Token != "" {
+			t.Errorf("ORT %q, %v", issued.Token, err)
+		}
+		f.must("b", true)
+		f.login(login{browser: "b", tells: user("alice", "sid", time.Now())})
+		f.must("b", false)
+	})
+}
+
+func TestCodeThatLeftBeforeSingleSignOnEnded(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fixture) {
+		ort := f.login(login{browser: "b", tells: user("alice", "sid", time.Now()), cookies: cookies("k1")}).Token
+		late := login{client: "app-two", browser: "b", tells: user("alice", "sid", time.Now()), cookies: cookies("k1")}
+		tx := f.begin(&late)
+		time.Sleep(time.Second)
+		f.revoke(ort)
+		_, err := f.redeem(&late, tx)
+		f.refused(err, 400, ortengine.InvalidGrant, "The login that this authorization code came of has ended", "refused_ended")
+	})
+}
