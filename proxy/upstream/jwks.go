@@ -71,7 +71,7 @@ type publicKey struct {
 // no claim is checked. The error is ErrKeysUnavailable, or says what is wrong
 // with the token.
 func (k *Keys) Verify(ctx context.Context, p *Provider, token string, into jwt.Claims) error {
-	parser := jwt.NewParser(jwt.WithValidMethods(signatures), jwt.WithoutClaimsValidation())
+	parser := jwt.NewParser(jwt.WithValidMethods(signatures), jwt.WithoutClaimsValidation(), jwt.WithStrictDecoding())
 	for _, fresh := range []bool{false, true} {
 		keys, err := k.of(ctx, p, fresh)
 		if err != nil {
