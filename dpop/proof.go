@@ -32,7 +32,6 @@ type proof struct {
 	crit     bool
 	jwkRaw   []byte
 	jwk      jwk
-	jwkOK    bool
 
 	algorithm  *algorithm
 	public     crypto.PublicKey

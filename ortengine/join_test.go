@@ -170,7 +170,7 @@ func TestJoinBrowserOfTheRedirect(t *testing.T) {
 			inBubble(t, func(t *testing.T, f *fixture) {
 				victim := f.login(login{browser: "b", tells: user("u", "s", time.Time{})}).Token
 				l := login{unseen: true, browser: row.asked[0], tells: user("u", "s", time.Time{})}
-				transaction := f.begin(&l)
+				f.begin(&l)
 				for _, b := range row.asked[1:] {
 					l.browser = b
 					if _, err := f.Begin(t.Context(), f.authorization(&l)); err != nil {

@@ -73,7 +73,10 @@ func (e errPage) Unwrap() error { return e.why }
 
 // readBody reads the body of a POST; nil where it is forwarded as it streams.
 func (a *authorization) readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
+	connection := http.NewResponseController(w)
+	connection.SetReadDeadline(time.Now().Add(bodyTimeout))
 	raw, err := io.ReadAll(io.LimitReader(r.Body, maxBody+1))
+	connection.SetReadDeadline(time.Time{})
 	if err != nil {
 		e := invalidRequest("The body could not be read")
 		e.Cause = err

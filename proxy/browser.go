@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/ort-gateway/ort-gateway/ortengine/seal"
-	"github.com/ort-gateway/ort-gateway/sessions"
 )
 
 // The names of the browser cookie: the second where the public origin is plain
@@ -97,6 +96,3 @@ func (b *browsers) set(h http.Header, value string) {
 	}
 	h.Add("Set-Cookie", line)
 }
-
-// id is the browser as the store knows it.
-func (b *browsers) id(value string) sessions.BrowserID { return sessions.BrowserOf(value) }

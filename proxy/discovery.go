@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/ort-gateway/ort-gateway/proxy/rewrite"
@@ -41,7 +42,7 @@ func (g *Gateway) discover(w http.ResponseWriter, r *http.Request, at *location)
 	sum := sha256.Sum256(body)
 	tag := `"` + base64.RawURLEncoding.EncodeToString(sum[:12]) + `"`
 	got.Header.Set("ETag", tag)
-	if hasToken(r.Header.Values("If-None-Match"), tag) || hasToken(r.Header.Values("If-None-Match"), "W/"+tag) {
+	if slices.ContainsFunc(strings.Split(r.Header.Get("If-None-Match"), ","), func(s string) bool { return strings.TrimPrefix(strings.TrimSpace(s), "W/") == tag }) {
 		got.Status = http.StatusNotModified
 		got.writeTo(w, nil)
 		return nil

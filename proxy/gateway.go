@@ -255,11 +255,6 @@ func (g *Gateway) notReady(w http.ResponseWriter, r *http.Request) {
 // Close ends what is open: event streams are told to come back.
 func (g *Gateway) Close() { g.streams.close() }
 
-// detach is the context of work that is seen through although its client left.
-func (g *Gateway) detach(r *http.Request) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(context.WithoutCancel(r.Context()), g.UpstreamTimeout)
-}
-
 // statusWriter remembers the status of an answer.
 type statusWriter struct {
 	http.ResponseWriter

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/ort-gateway/ort-gateway/ortengine"
 	"github.com/ort-gateway/ort-gateway/proxy/rewrite"
@@ -78,7 +79,13 @@ func checkFormHeader(h http.Header) *ortengine.Error {
 	return nil
 }
 
+// bodyTimeout is how long a body that the gateway reads may take.
+const bodyTimeout = 30 * time.Second
+
 func readBody(w http.ResponseWriter, r *http.Request) ([]byte, *ortengine.Error) {
+	connection := http.NewResponseController(w) // a body that comes in drops holds nobody up
+	connection.SetReadDeadline(time.Now().Add(bodyTimeout))
+	defer connection.SetReadDeadline(time.Time{})
 	raw, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
 	var tooLarge *http.MaxBytesError
 	switch {

@@ -190,17 +190,17 @@ func (p *Provider) discovery(w http.ResponseWriter, r *http.Request) {
 func (c *Config) check() error {
 	u, err := url.Parse(c.Issuer)
 	if err != nil || u.Host == "" || (u.Path != "" && u.Path != "/") {
-		return fmt.Errorf("Issuer: %q is not an origin such as http://127.0.0.1:8080", c.Issuer)
+		return fmt.Errorf("config field Issuer: %q is not an origin such as http://127.0.0.1:8080", c.Issuer)
 	}
 	if len(c.Clients) == 0 {
-		return errors.New("Clients: at least one is needed")
+		return errors.New("config field Clients: at least one is needed")
 	}
 	if len(c.Users) == 0 {
-		return errors.New("Users: at least one is needed")
+		return errors.New("config field Users: at least one is needed")
 	}
 	for _, u := range c.Users {
 		if u.Username == "" || strings.Contains(u.Username, ":") {
-			return fmt.Errorf("Users: %q cannot be a name (empty, or with a colon)", u.Username)
+			return fmt.Errorf("config field Users: %q cannot be a name (empty, or with a colon)", u.Username)
 		}
 	}
 	defaultTo(&c.AccessTokenLifetime, 5*time.Minute)
