@@ -232,6 +232,38 @@ func (e *Engine) NoteDevice(ctx context.Context, place, client, deviceCode strin
 	return nil
 }
 
+// messageMethod keeps the states of web_message requests apart from challenges.
+const messageMethod = "web_message"
+
+// NoteWebMessage notes where the answer of a request with that state is to be
+// posted.
+func (e *Engine) NoteWebMessage(ctx context.Context, place, client, state, redirectURI string, from netip.Addr) error {
+	now := e.now()
+	_, _, err := e.Store.AddTransaction(ctx, sessions.Transaction{
+		Key: sessions.KeyOfChallenge(messageMethod, state), Place: place, Client: client, Scope: redirectURI, None: true,
+		Address: network(from), Created: now, Until: now.Add(e.Login),
+	})
+	switch {
+	case errors.Is(err, sessions.ErrDifferent):
+		return &Error{Status: 400, Code: InvalidRequest, Description: "This state belongs to another request", Result: "refused_transaction"}
+	case err != nil:
+		return storeDown(err)
+	}
+	return nil
+}
+
+// WebMessageTo is the redirect_uri whose origin the answer with a state is posted
+// to; not ok where it is an ordinary redirect.
+func (e *Engine) WebMessageTo(ctx context.Context, state string) (redirectURI string, ok bool, err error) {
+	t, err := e.Store.Transaction(ctx, sessions.KeyOfChallenge(messageMethod, state))
+	if errors.Is(err, sessions.ErrNotFound) {
+		return "", false, nil
+	} else if err != nil {
+		return "", false, storeDown(err)
+	}
+	return t.Scope, true, nil
+}
+
 // DeviceAsked says whether the request that a device code came of asked for
 // online_access.
 func (e *Engine) DeviceAsked(ctx context.Context, deviceCode string) (bool, error) {

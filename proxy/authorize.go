@@ -57,11 +57,12 @@ func (g *Gateway) authorize(w http.ResponseWriter, r *http.Request, at *location
 // authorization is one authorization request on its way.
 type authorization struct {
 	*Gateway
-	at     *location
-	from   *http.Request
-	cookie string // the browser cookie that the answer sets, empty: none
-	begun  []ortengine.Begun
-	failed *rewrite.Form // what an error was found in
+	at      *location
+	from    *http.Request
+	cookie  string // the browser cookie that the answer sets, empty: none
+	begun   []ortengine.Begun
+	failed  *rewrite.Form // what an error was found in
+	message bool          // the answer is to be posted (web_message)
 }
 
 // errPage marks refusals that go to nobody but the person: the request cannot
@@ -120,6 +121,10 @@ func (a *authorization) read(raw string, query bool) (rewritten string, changed 
 	}
 	client := form.Get("client_id")
 	a.failed = form
+	if changed, err = a.asksForMessage(form); err != nil {
+		return raw, false, err
+	}
+	a.message = a.message || changed
 	if err := a.mustLogIn(form, &changed); err != nil {
 		return raw, false, err
 	}
@@ -355,9 +360,19 @@ func (g *Gateway) seeRedirect(r *http.Request, resp *http.Response, cookie strin
 		return nil
 	}
 	params, ok := rewrite.LocationParams(resp.Header.Get("Location"))
-	if !ok || !params.Has("code") {
+	if !ok {
 		return nil
 	}
+	if params.Has("code") {
+		if err := g.sawCode(r, params, cookie, logins); err != nil {
+			return err
+		}
+	}
+	return g.asMessage(r, resp, params)
+}
+
+// sawCode notes a code with the browser that gets it.
+func (g *Gateway) sawCode(r *http.Request, params *rewrite.Form, cookie string, logins []sessions.CookieHash) error {
 	if cookie == "" {
 		cookie = g.browsers.of(r)
 	}
@@ -376,7 +391,9 @@ func (a *authorization) fail(w http.ResponseWriter, r *http.Request, err error) 
 	if errors.As(err, &page) || a.failed == nil || e.Status >= 500 {
 		return e
 	}
-	if location, ok := a.owners.deliver(r, a.at.providers[0], a.failed, e); ok {
+	if location, ok := a.owners.deliver(r, a.at.providers[0], a.failed, e); ok && a.message {
+		return a.postError(w, location)
+	} else if ok {
 		w.Header().Set("Location", location)
 		w.Header().Set("Cache-Control", "no-store")
 		status := http.StatusFound
@@ -387,4 +404,19 @@ func (a *authorization) fail(w http.ResponseWriter, r *http.Request, err error) 
 		return nil
 	}
 	return e
+}
+
+// postError gives an error to the page that waits for a message.
+func (a *authorization) postError(w http.ResponseWriter, location string) error {
+	params, _ := rewrite.LocationParams(location)
+	page, header, ok := messagePage(location, params)
+	if !ok {
+		return invalidRequest("redirect_uri has no origin to post to")
+	}
+	for name, values := range header {
+		w.Header()[name] = values
+	}
+	w.WriteHeader(http.StatusOK)
+	w.Write(page)
+	return nil
 }

@@ -191,6 +191,10 @@ func (c *cors) ask(ctx context.Context, r *http.Request, at *location, origin st
 	return allowanceIn(resp.Header, origin)
 }
 
+// auth0Client is a field that Auth0's SDKs send of themselves, and no other
+// provider knows.
+const auth0Client = "Auth0-Client"
+
 // crossOrigin handles what is no POST at an endpoint for POSTs: preflights, and
 // whatever else passes.
 func (g *Gateway) crossOrigin(w http.ResponseWriter, r *http.Request, at *location) error {
@@ -207,9 +211,15 @@ func (g *Gateway) crossOrigin(w http.ResponseWriter, r *http.Request, at *locati
 	if !g.DPoPUpstream {
 		dropRequested(out.Header, "dpop")
 	}
+	if g.Auth0.Paths {
+		dropRequested(out.Header, auth0Client)
+	}
 	g.forwarder.send(w, r, out, func(resp *http.Response) error {
 		if resp.Header.Get(allowOrigin) != "" {
 			addToList(resp.Header, allowHeaders, "DPoP")
+			if g.Auth0.Paths {
+				addToList(resp.Header, allowHeaders, auth0Client)
+			}
 		}
 		return nil
 	})
@@ -235,6 +245,9 @@ func (c *cors) preflight(w http.ResponseWriter, r *http.Request, at *location) {
 	if h.Get(allowOrigin) != "" {
 		h.Del(exposeHeaders)
 		h.Set(allowHeaders, "Authorization, Content-Type, DPoP")
+		if c.g.Auth0.Paths {
+			addToList(h, allowHeaders, auth0Client)
+		}
 		h.Set(allowMethods, "GET, POST")
 		h.Set(maxAge, "600")
 	}

@@ -47,6 +47,7 @@ type Config struct {
 	UpstreamConsent bool     // add prompt=consent where offline_access is added
 	CORSOrigins     []string // nil: the upstream decides
 	MaxStreams      int      // bound on open event streams; 0: none are served
+	Auth0           Auth0
 
 	Now     func() time.Time // nil: time.Now
 	Logger  *slog.Logger
@@ -121,7 +122,7 @@ func (g *Gateway) ownRoutes() http.Handler {
 	}
 	at("/_ort/session", g.session, http.MethodGet)
 	at("/_ort/session/events", g.events, http.MethodGet)
-	at("/_ort/revoke", g.revokeOwn, http.MethodPost)
+	at(ownRevocation, g.revokeOwn, http.MethodPost)
 	at("/_ort/backchannel-logout", g.backchannelLogout, http.MethodPost)
 	return r
 }
@@ -202,11 +203,23 @@ var errSilent = errors.New("the upstream is silent")
 func (g *Gateway) answer(w http.ResponseWriter, r *http.Request, h handler, at *location) {
 	r = g.withRequestID(r)
 	counted := &statusWriter{ResponseWriter: w}
-	err := h(counted, r, at)
+	err := g.handle(counted, r, h, at)
 	if err != nil {
 		g.refuse(counted, r, at, ortengine.AsError(err))
 	}
 	g.Metrics.Request(at.name(), counted.status())
+}
+
+func (g *Gateway) handle(w http.ResponseWriter, r *http.Request, h handler, at *location) error {
+	if at.alias == "" {
+		return h(w, r, at)
+	}
+	translated, e := g.translate(w, r, at)
+	if e != nil {
+		g.cors.decorate(w.Header(), r, at, "")
+		return e
+	}
+	return h(w, translated, at)
 }
 
 // refuse writes an error in the form that its endpoint's users read.

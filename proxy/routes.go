@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"net/http"
@@ -13,7 +14,8 @@ import (
 // location is an endpoint at one path, with the issuers that have it there.
 type location struct {
 	kind      endpoint
-	path      string
+	path      string // the upstream's own
+	alias     string // one of Auth0's paths that stands for it, empty: none does
 	providers []*upstream.Provider
 }
 
@@ -38,7 +40,7 @@ func (l *location) name() string {
 		return "session"
 	case "/_ort/session/events":
 		return "events"
-	case "/_ort/revoke":
+	case ownRevocation:
 		return "revoke_own"
 	case "/_ort/backchannel-logout":
 		return "backchannel_logout"
@@ -131,9 +133,12 @@ func (g *Gateway) Learn(s *upstream.State) {
 			}
 		}
 	}
+	if g.Auth0.Paths {
+		g.addAuth0(t, byPath, s.Providers[0])
+	}
 	table := map[string]target{}
 	for n, l := range t.locations {
-		table[l.path] = target{l.kind, n}
+		table[cmp.Or(l.alias, l.path)] = target{l.kind, n}
 	}
 	t.classifier = newClassifier(table)
 	g.routes.Store(t)

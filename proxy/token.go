@@ -176,7 +176,7 @@ func (g *Gateway) proof(ctx context.Context, f *formRequest, thumbprint string, 
 // verify checks a proof for the URL of a request as its client called it.
 func (g *Gateway) verify(ctx context.Context, r *http.Request, want dpop.Request) (*dpop.Proof, error) {
 	want.Method = r.Method
-	want.URL = g.Public.Scheme + "://" + g.Public.Host + r.URL.EscapedPath()
+	want.URL = g.Public.Scheme + "://" + g.Public.Host + pathCalled(r)
 	p, err := g.Verifier.Verify(ctx, want)
 	if err == nil {
 		return p, nil

@@ -99,7 +99,7 @@ type Settings struct {
 
 	CORSOrigins []string // as browsers spell them; nil: what the upstream allows
 
-	Auth0Paths    bool   // always false in this build
+	Auth0Paths    bool   // one issuer, and DPoPAuthority gateway
 	Auth0Audience string // audience or resource
 
 	TLSCertFile string // both or neither

@@ -182,7 +182,7 @@ func TestEachVariable(t *testing.T) {
 		durations("ORT_DPOP_PROOF_LIFETIME", "10s", func(s *Settings) time.Duration { return s.DPoPProofLifetime }, 10*time.Second),
 		one("ORT_CORS_ORIGINS", "https://App.example:443, http://localhost:5173,capacitor://localhost", func(s *Settings) any { return s.CORSOrigins }, []string{"https://app.example", "http://localhost:5173", "capacitor://localhost"},
 			map[string]string{"*": "is *", "null": "not an absolute URL", "https://a/": "has a path", "a.example": "not an absolute URL", ",": "is empty"}),
-		words("ORT_AUTH0_PATHS", func(s *Settings) any { return s.Auth0Paths }, map[string]any{"false": false}),
+		words("ORT_AUTH0_PATHS", func(s *Settings) any { return s.Auth0Paths }, map[string]any{"false": false, "true": true}),
 		words("ORT_AUTH0_AUDIENCE", func(s *Settings) any { return s.Auth0Audience }, map[string]any{"audience": "audience", "resource": "resource"}),
 		words("ORT_LOG_LEVEL", func(s *Settings) any { return s.LogLevel }, map[string]any{"debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError}),
 		words("ORT_LOG_FORMAT", func(s *Settings) any { return s.LogFormat }, map[string]any{"json": "json", "text": "text"}),
@@ -331,9 +331,11 @@ func TestASharedStoreNeedsSealingKeys(t *testing.T) {
 	}
 }
 
-func TestAuth0PathsAreNotInThisBuild(t *testing.T) {
-	lines := faultLines(t, with("ORT_AUTH0_PATHS=true")...)
-	if len(lines) != 1 || !strings.HasPrefix(lines[0], "ORT_AUTH0_PATHS: this build does not have") {
+func TestAuth0PathsNeedOneIssuerAndTheGatewaysDPoP(t *testing.T) {
+	if lines := faultLines(t, with("ORT_AUTH0_PATHS=true", "ORT_DPOP_AUTHORITY=upstream")...); len(lines) != 1 || !strings.HasPrefix(lines[0], "ORT_AUTH0_PATHS: needs ORT_DPOP_AUTHORITY=gateway") {
+		t.Errorf("got %q", lines)
+	}
+	if lines := faultLines(t, with("ORT_AUTH0_PATHS=true", "ORT_ISSUER=https://id.example.com/a,https://id.example.com/b")...); len(lines) != 1 || !strings.HasPrefix(lines[0], "ORT_AUTH0_PATHS: needs a single issuer") {
 		t.Errorf("got %q", lines)
 	}
 }

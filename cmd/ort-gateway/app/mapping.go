@@ -191,7 +191,12 @@ func (l *loader) checkClients(s *Settings) {
 
 func (l *loader) checkAuth0(s *Settings) {
 	if s.Auth0Paths {
-		l.fault("ORT_AUTH0_PATHS", "this build does not have the Auth0 paths yet; leave it unset or false")
+		if len(s.Issuers) > 1 {
+			l.fault("ORT_AUTH0_PATHS", "needs a single issuer: its paths are at the root of the origin")
+		}
+		if s.DPoPAuthority == "upstream" {
+			l.fault("ORT_AUTH0_PATHS", "needs ORT_DPOP_AUTHORITY=gateway: proofs name its paths, which the upstream does not know")
+		}
 		return
 	}
 	if _, set := l.values["ORT_AUTH0_AUDIENCE"]; set {

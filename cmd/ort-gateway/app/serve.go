@@ -134,6 +134,7 @@ func (p *parts) assembleProxy(replay *dpop.MemoryReplay) error {
 		DPoPUpstream: s.DPoPAuthority == "upstream", DPoPAlgs: s.DPoPAlgs,
 		Absolute: s.SessionAbsoluteTimeout, UpstreamTimeout: s.UpstreamTimeout,
 		UpstreamScope: scope, UpstreamConsent: s.UpstreamConsent, CORSOrigins: s.CORSOrigins, MaxStreams: halfOfFiles(),
+		Auth0:  proxy.Auth0{Paths: s.Auth0Paths, AudienceAsResource: s.Auth0Audience == "resource"},
 		Logger: p.log, Metrics: p.metrics,
 	})
 	return err

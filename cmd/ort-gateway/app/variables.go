@@ -79,7 +79,7 @@ var variables = []variable{
 	{name: "ORT_CORS_ORIGINS", unset: "upstream's", example: "https://app.example.com",
 		meaning: "browser origins that may call the token and revocation endpoints and `/_ort/*`; unset: those that the upstream allows"},
 	{name: "ORT_AUTH0_PATHS", example: "false",
-		meaning: "paths that Auth0's SDKs call; not in this build"},
+		meaning: "serve the paths that Auth0's SDKs call, so that they run unmodified; one issuer, `ORT_DPOP_AUTHORITY=gateway`"},
 	{name: "ORT_AUTH0_AUDIENCE", example: "resource",
 		meaning: "`audience` passes, or goes upstream as `resource`"},
 	{name: "ORT_TLS_CERT_FILE", unset: "none", example: "/etc/ort/tls.crt",

@@ -24,5 +24,15 @@ spa.start(async (config) => {
     }
     return undefined; // in memory it is the worker's alone
   };
+  spa.popup = async () => {
+    await client.loginWithPopup({ authorizationParams: { scope: 'openid profile online_access' } });
+    return (await client.getUser())?.sub;
+  };
+  // Without refresh tokens the SDK renews by a hidden frame.
+  spa.frame = () => new auth0.Auth0Client({
+    domain: config.domain, issuer: config.issuer || undefined, clientId: config.clientID, cacheLocation: 'memory',
+    authorizationParams: { redirect_uri: `${window.location.origin}/callback` },
+  }).getTokenSilently({ cacheMode: 'off' });
+  spa.logout = () => client.logout({ logoutParams: { returnTo: `${window.location.origin}/bye` } });
   spa.proof = (url, method, nonce, accessToken) => client.generateDpopProof({ url, method, nonce, accessToken });
 });

@@ -1,0 +1,196 @@
+package proxy
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"mime"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/ort-gateway/ort-gateway/ortengine"
+	"github.com/ort-gateway/ort-gateway/proxy/rewrite"
+	"github.com/ort-gateway/ort-gateway/proxy/upstream"
+)
+
+// Auth0 says whether and how Auth0's own paths are served, so that its SDKs run
+// unmodified.
+type Auth0 struct {
+	Paths bool
+	// AudienceAsResource sends the parameter audience on as resource (RFC 8707).
+	AudienceAsResource bool
+}
+
+// auth0Paths are the paths that Auth0's SDKs call.
+func auth0Paths(p *upstream.Provider) []struct {
+	path      string
+	kind      endpoint
+	published string
+} {
+	return []struct {
+		path      string
+		kind      endpoint
+		published string
+	}{
+		{"/authorize", endpointAuthorization, p.Authorization},
+		{"/oauth/token", endpointToken, p.Token},
+		{"/oauth/revoke", endpointRevocation, p.Revocation},
+		{"/v2/logout", endpointEndSession, p.EndSession},
+		{"/oauth/par", endpointPAR, p.PushedAuthorization},
+		{"/oauth/device/code", endpointDevice, p.DeviceAuthorization},
+		{"/userinfo", endpointUserinfo, p.Userinfo},
+		{"/.well-known/jwks.json", endpointJWKS, p.JWKS},
+	}
+}
+
+// addAuth0 adds the aliases to a table, unless the upstream itself has something
+// at their path.
+func (g *Gateway) addAuth0(t *routes, byPath map[string]*location, p *upstream.Provider) {
+	for _, a := range auth0Paths(p) {
+		if path, ok := g.pathOf(a.kind, a.published); ok {
+			t.alias(byPath, a.kind, a.path, path, p)
+		} else if a.kind == endpointRevocation && a.published == "" {
+			t.alias(byPath, endpointRevocation, a.path, ownRevocation, p)
+		}
+	}
+	issuer, err := url.Parse(p.Issuer)
+	if err != nil {
+		return
+	}
+	own := upstream.DiscoveryPaths(issuer)
+	t.alias(byPath, endpointDiscovery, "/.well-known/openid-configuration", own[0], p)
+	t.alias(byPath, endpointDiscovery, "/.well-known/oauth-authorization-server", own[1], p)
+}
+
+func (t *routes) alias(byPath map[string]*location, kind endpoint, path, at string, p *upstream.Provider) {
+	if _, taken := byPath[path]; taken || path == at {
+		return
+	}
+	l := &location{kind: kind, path: at, alias: path, providers: []*upstream.Provider{p}}
+	byPath[path] = l
+	t.locations = append(t.locations, l)
+}
+
+type calledPath struct{}
+
+// pathCalled is the path of a request as its client called it.
+func pathCalled(r *http.Request) string {
+	if path, ok := r.Context().Value(calledPath{}).(string); ok {
+		return path
+	}
+	return r.URL.EscapedPath()
+}
+
+// translate makes of a request to one of Auth0's paths one to the upstream's own.
+func (g *Gateway) translate(w http.ResponseWriter, r *http.Request, at *location) (*http.Request, *ortengine.Error) {
+	out := r.WithContext(context.WithValue(r.Context(), calledPath{}, r.URL.EscapedPath()))
+	query := r.URL.RawQuery
+	switch at.kind {
+	case endpointEndSession:
+		query = rename(query, "returnTo", "post_logout_redirect_uri")
+	case endpointAuthorization:
+		query = g.audience(query)
+	}
+	target := at.path
+	if query != "" {
+		target += "?" + query
+	}
+	u, err := url.ParseRequestURI(target)
+	if err != nil {
+		return nil, invalidRequest("The query cannot be read")
+	}
+	out.URL, out.RequestURI = u, target
+	if r.Method != http.MethodPost {
+		return out, nil
+	}
+	return out, g.translateBody(w, out, at)
+}
+
+// translateBody makes a form of a JSON body, and renames its audience.
+func (g *Gateway) translateBody(w http.ResponseWriter, r *http.Request, at *location) *ortengine.Error {
+	media, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	isJSON := media == "application/json"
+	if !isJSON && (media != "application/x-www-form-urlencoded" || !g.Auth0.AudienceAsResource) {
+		return nil
+	}
+	raw, e := readBody(w, r)
+	if e != nil {
+		return e
+	}
+	body := string(raw)
+	if isJSON {
+		form, ok := formOfJSON(raw)
+		if !ok {
+			return invalidRequest("The body is not a JSON object of texts, numbers and booleans")
+		}
+		body = form
+		r.Header = r.Header.Clone()
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	}
+	if at.kind == endpointToken || at.kind == endpointPAR || at.kind == endpointAuthorization {
+		body = g.audience(body)
+	}
+	r.Body, r.ContentLength = io.NopCloser(strings.NewReader(body)), int64(len(body))
+	return nil
+}
+
+// audience renames the parameter where the upstream knows resources only.
+func (g *Gateway) audience(params string) string {
+	if !g.Auth0.AudienceAsResource {
+		return params
+	}
+	return rename(params, "audience", "resource")
+}
+
+// rename gives a parameter another name, in its place; what cannot be read stays.
+func rename(params, from, to string) string {
+	form, err := rewrite.ParseForm(params)
+	if err != nil || !form.Has(from) || form.Has(to) {
+		return params
+	}
+	for _, v := range form.Values(from) {
+		form.Add(to, v)
+	}
+	form.Del(from)
+	return form.String()
+}
+
+// formOfJSON makes a form of a flat JSON object: a member that occurs twice or is
+// nested makes it none.
+func formOfJSON(raw []byte) (string, bool) {
+	d := json.NewDecoder(bytes.NewReader(raw))
+	d.UseNumber()
+	if t, err := d.Token(); err != nil || t != json.Delim('{') {
+		return "", false
+	}
+	form, seen := &rewrite.Form{}, map[string]bool{}
+	for d.More() {
+		name, err := d.Token()
+		if err != nil || seen[name.(string)] {
+			return "", false
+		}
+		seen[name.(string)] = true
+		value, err := d.Token()
+		if err != nil {
+			return "", false
+		}
+		switch v := value.(type) {
+		case string:
+			form.Add(name.(string), v)
+		case json.Number:
+			form.Add(name.(string), v.String())
+		case bool:
+			form.Add(name.(string), map[bool]string{true: "true", false: "false"}[v])
+		case nil:
+		default:
+			return "", false
+		}
+	}
+	if _, err := d.Token(); err != nil {
+		return "", false
+	}
+	_, err := d.Token()
+	return form.String(), err == io.EOF
+}

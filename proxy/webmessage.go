@@ -1,0 +1,103 @@
+package proxy
+
+import (
+	"bytes"
+	"crypto/rand"
+	"encoding/json"
+	"html/template"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+
+	"github.com/ort-gateway/ort-gateway/proxy/rewrite"
+)
+
+// webMessage is Auth0's response mode for popups and hidden frames: the answer is
+// posted to the page that opened them.
+const webMessage = "web_message"
+
+// asksForMessage takes the response mode out of a request, which goes up as an
+// ordinary one, and notes where its answer has to be posted.
+func (a *authorization) asksForMessage(form *rewrite.Form) (bool, error) {
+	if !a.Auth0.Paths || form.Get("response_mode") != webMessage {
+		return false, nil
+	}
+	state, uri := form.Get("state"), form.Get("redirect_uri")
+	if state == "" || uri == "" {
+		return false, errPage{invalidRequest("response_mode web_message needs state and redirect_uri")}
+	}
+	form.Set("response_mode", "query")
+	err := a.Engine.NoteWebMessage(a.from.Context(), a.at.providers[0].Authorization, form.Get("client_id"), state, uri, a.forwarder.clientAddr(a.from))
+	return err == nil, err
+}
+
+// asMessage makes a page of a redirect that answers such a request.
+func (g *Gateway) asMessage(r *http.Request, resp *http.Response, params *rewrite.Form) error {
+	if !g.Auth0.Paths || !params.Has("state") {
+		return nil
+	}
+	location := resp.Header.Get("Location")
+	uri, ok, err := g.Engine.WebMessageTo(r.Context(), params.Get("state"))
+	if err != nil || !ok || !leadsTo(location, uri) {
+		return err
+	}
+	page, header, ok := messagePage(uri, params)
+	if !ok {
+		return nil
+	}
+	resp.Body.Close()
+	for _, name := range []string{"Location", "Content-Length", "Content-Encoding", "X-Frame-Options", "Content-Type", "ETag"} {
+		resp.Header.Del(name)
+	}
+	for name, values := range header {
+		resp.Header[name] = values
+	}
+	resp.StatusCode, resp.Status = http.StatusOK, "200 OK"
+	resp.Body, resp.ContentLength = io.NopCloser(bytes.NewReader(page)), int64(len(page))
+	resp.Header.Set("Content-Length", strconv.Itoa(len(page)))
+	resp.TransferEncoding = nil
+	return nil
+}
+
+var messageTemplate = template.Must(template.New("message").Parse(`<!doctype html>
+<html><head><meta charset="utf-8"><title>Signing in</title></head><body>
+<script nonce="{{.Nonce}}">(window.opener || window.parent).postMessage({{.Message}}, {{.Origin}});</script>
+</body></html>
+`))
+
+// messagePage posts the parameters of a response to the origin of a redirect_uri,
+// in the form that Auth0's SDK reads.
+func messagePage(uri string, params *rewrite.Form) ([]byte, http.Header, bool) {
+	u, err := url.Parse(uri)
+	if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
+		return nil, nil, false
+	}
+	origin := u.Scheme + "://" + u.Host
+	response := map[string]string{}
+	for _, name := range []string{"code", "state", "error", "error_description", "error_uri", "iss", "session_state"} {
+		if params.Has(name) {
+			response[name] = params.Get(name)
+		}
+	}
+	message, err := json.Marshal(map[string]any{"type": "authorization_response", "response": response})
+	if err != nil {
+		return nil, nil, false
+	}
+	nonce := rand.Text()
+	var page bytes.Buffer
+	if err := messageTemplate.Execute(&page, struct {
+		Nonce   string
+		Message json.RawMessage
+		Origin  string
+	}{nonce, message, origin}); err != nil {
+		return nil, nil, false
+	}
+	return page.Bytes(), http.Header{
+		"Content-Type":            {"text/html; charset=utf-8"},
+		"Cache-Control":           {"no-store"},
+		"Content-Security-Policy": {"default-src 'none'; script-src 'nonce-" + nonce + "'; frame-ancestors " + origin},
+		"Referrer-Policy":         {"no-referrer"},
+		"X-Content-Type-Options":  {"nosniff"},
+	}, true
+}
