@@ -59,6 +59,7 @@ type authorization struct {
 	*Gateway
 	at      *location
 	from    *http.Request
+	value   string // of the browser cookie, once it was looked for
 	cookie  string // the browser cookie that the answer sets, empty: none
 	begun   []ortengine.Begun
 	failed  *rewrite.Form // what an error was found in
@@ -257,10 +258,10 @@ func (a *authorization) begin(ctx context.Context, form *rewrite.Form, client, t
 
 // browserCookie is the browser's cookie, made once for a request.
 func (a *authorization) browserCookie() string {
-	if a.cookie == "" {
-		a.cookie = a.browsers.ofOrFresh(a.from)
+	if a.value == "" {
+		a.value = a.browsers.ofOrFresh(a.from)
 	}
-	return a.cookie
+	return a.value
 }
 
 // upstreamScopes are what online_access becomes upstream and the client did not
@@ -309,7 +310,7 @@ func returnsCode(responseType string) bool { return rewrite.HasScope(responseTyp
 
 // usePushed ties a browser to the pushed request that it now uses.
 func (a *authorization) usePushed(uri string) error {
-	cookie := a.browsers.ofOrFresh(a.from)
+	cookie := a.browserCookie()
 	t, known, err := a.Engine.UsePushed(a.from.Context(), uri, sessions.BrowserOf(cookie))
 	if err != nil {
 		return errPage{ortengine.AsError(err)}
