@@ -1,0 +1,168 @@
+package proxy
+
+import (
+	"bufio"
+	"context"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ort-gateway/ort-gateway/dpop/dpoptest"
+	"github.com/ort-gateway/ort-gateway/ortengine"
+)
+
+// ask is a GET of one of the session endpoints with a proof over the ORT.
+func (a *app) ask(path string, options ...dpoptest.Option) *http.Response {
+	a.t.Helper()
+	proof := a.key.Proof(http.MethodGet, public+path, append([]dpoptest.Option{dpoptest.Nonce(a.Verifier.Nonce()), dpoptest.AccessToken(a.ort)}, options...)...)
+	return a.do(http.MethodGet, path, "", "Authorization", "DPoP "+a.ort, "DPoP", proof)
+}
+
+func TestSessionEndpoint(t *testing.T) {
+	r := newRig(t)
+	a := r.app().login()
+	for range 2 {
+		resp := a.ask("/_ort/session")
+		if body := text(resp); resp.StatusCode != 200 || !strings.HasPrefix(body, `{"session_idle_expires_in":3`) || resp.Header.Get("DPoP-Nonce") == "" || resp.Header.Get("Cache-Control") != "no-store" {
+			t.Errorf("%d %s", resp.StatusCode, body)
+		}
+	}
+	other := r.app()
+	for _, row := range []struct {
+		name  string
+		resp  *http.Response
+		error string
+	}{
+		{"nothing", r.do(http.MethodGet, "/_ort/session", ""), ""},
+		{"Bearer with a bound ORT", r.do(http.MethodGet, "/_ort/session", "", "Authorization", "Bearer "+a.ort), "invalid_token"},
+		{"no proof", r.do(http.MethodGet, "/_ort/session", "", "Authorization", "DPoP "+a.ort), "invalid_dpop_proof"},
+		{"no nonce", r.do(http.MethodGet, "/_ort/session", "", "Authorization", "DPoP "+a.ort, "DPoP", a.key.Proof(http.MethodGet, public+"/_ort/session", dpoptest.AccessToken(a.ort))), "use_dpop_nonce"},
+		{"no ath", r.do(http.MethodGet, "/_ort/session", "", "Authorization", "DPoP "+a.ort, "DPoP", a.key.Proof(http.MethodGet, public+"/_ort/session", dpoptest.Nonce(r.Verifier.Nonce()))), "invalid_dpop_proof"},
+		{"another key", r.do(http.MethodGet, "/_ort/session", "", "Authorization", "DPoP "+a.ort, "DPoP", other.key.Proof(http.MethodGet, public+"/_ort/session", dpoptest.AccessToken(a.ort), dpoptest.Nonce(r.Verifier.Nonce()))), "invalid_dpop_proof"},
+		{"garbage", r.do(http.MethodGet, "/_ort/session", "", "Authorization", "DPoP ORT1.x"), "invalid_token"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			challenge := row.resp.Header.Get("WWW-Authenticate")
+			if row.resp.StatusCode != 401 || !strings.HasPrefix(challenge, "DPoP ") || row.error != "" && !strings.Contains(challenge, `error="`+row.error+`"`) {
+				t.Errorf("%d %s", row.resp.StatusCode, challenge)
+			}
+			if (row.resp.Header.Get("DPoP-Nonce") != "") != (row.error == "use_dpop_nonce") {
+				t.Errorf("nonce %q", row.resp.Header.Get("DPoP-Nonce"))
+			}
+		})
+	}
+	r.do(http.MethodPost, "/revoke", url.Values{"token": {a.ort}, "client_id": {"spa"}}.Encode())
+	if resp := a.ask("/_ort/session"); resp.StatusCode != 401 || !strings.Contains(resp.Header.Get("WWW-Authenticate"), `error="invalid_token"`) {
+		t.Errorf("after the end: %d", resp.StatusCode)
+	}
+	if resp := r.do(http.MethodGet, "/_ort/nothing", ""); resp.StatusCode != http.StatusNotFound {
+		t.Errorf("another path of the gateway's own: %d", resp.StatusCode)
+	}
+}
+
+// stream opens the events of a session over a real connection.
+func (a *app) stream(t *testing.T, server *httptest.Server) (next func() string, status int) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	t.Cleanup(cancel)
+	req, _ := http.NewRequestWithContext(ctx, http.MethodGet, server.URL+"/_ort/session/events", nil)
+	req.Header.Set("Authorization", "DPoP "+a.ort)
+	req.Header.Set("DPoP", a.key.Proof(http.MethodGet, public+"/_ort/session/events", dpoptest.Nonce(a.Verifier.Nonce()), dpoptest.AccessToken(a.ort)))
+	resp, err := server.Client().Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { resp.Body.Close() })
+	lines := bufio.NewScanner(resp.Body)
+	return func() string {
+		event := ""
+		for lines.Scan() {
+			switch line := lines.Text(); {
+			case line == "" && event != "":
+				return event
+			case line != "":
+				event += line + ";"
+			}
+		}
+		return event + "EOF"
+	}, resp.StatusCode
+}
+
+func TestEvents(t *testing.T) {
+	r := newRig(t)
+	server := httptest.NewServer(r)
+	defer server.Close()
+	a := r.app().login()
+	b := r.app()
+	b.client, b.cookie = "spa2", a.cookie
+	b.login()
+	next, _ := a.stream(t, server)
+	beside, _ := b.stream(t, server)
+	if got := next(); !strings.HasPrefix(got, `event: session;data: {"session_idle_expires_in":`) {
+		t.Errorf("at the start: %s", got)
+	}
+	beside()
+	r.do(http.MethodPost, "/token", a.refreshForm().Encode(), "DPoP", a.proof("/token"))
+	if got := next(); !strings.HasPrefix(got, "event: session;") {
+		t.Errorf("at a change: %s", got)
+	}
+	beside()
+	r.do(http.MethodPost, "/revoke", url.Values{"token": {b.ort}, "client_id": {"spa2"}}.Encode())
+	for _, n := range []func() string{next, beside} {
+		if got := n(); got != `event: ended;data: {"reason":"revoked"};` {
+			t.Errorf("at the end: %s", got)
+		}
+		if got := n(); got != "EOF" {
+			t.Errorf("after the end: %s", got)
+		}
+	}
+	if _, status := a.stream(t, server); status != 401 {
+		t.Errorf("a stream of an ended session: %d", status)
+	}
+}
+
+func TestStreamTellsADeadlineWhenItPasses(t *testing.T) {
+	r := newRig(t, func(_ *rig, _ *Config, e *ortengine.Config) { e.Idle = 1100 * time.Millisecond })
+	server := httptest.NewServer(r)
+	defer server.Close()
+	next, _ := r.app().login().stream(t, server)
+	next()
+	if got := next(); got != `event: ended;data: {"reason":"idle"};` {
+		t.Errorf("got %s", got)
+	}
+}
+
+func TestStreamsAreBoundedAndEndAtClose(t *testing.T) {
+	r := newRig(t)
+	server := httptest.NewServer(r)
+	defer server.Close()
+	a := r.app().login()
+	var last func() string
+	for i := range 17 {
+		next, status := a.stream(t, server)
+		if want := map[bool]int{true: 200, false: 503}[i < 16]; status != want {
+			t.Errorf("stream %d: %d, want %d", i, status, want)
+		}
+		if i == 0 {
+			last = next
+		}
+	}
+	if r.Streams() != 16 {
+		t.Errorf("%d streams", r.Streams())
+	}
+	if resp := a.ask("/_ort/session"); resp.StatusCode != 200 {
+		t.Errorf("asking instead: %d", resp.StatusCode)
+	}
+	last()
+	r.Close()
+	r.Close()
+	if got := last(); got != "EOF" {
+		t.Errorf("after Close: %s", got)
+	}
+	if _, status := a.stream(t, server); status != 503 {
+		t.Errorf("a stream after Close: %d", status)
+	}
+}
