@@ -35,7 +35,6 @@ type rig struct {
 	t     *testing.T
 	store *boltstore.Store
 	log   *bytes.Buffer
-	now   func() time.Time
 
 	mu     sync.Mutex
 	asked  []asked

@@ -10,11 +10,13 @@ import (
 // TestKeycloakEnds: how sessions end before a real Keycloak.
 func TestKeycloakEnds(t *testing.T) {
 	kc := startKeycloak(t)
+	t.Run("two issuers", func(t *testing.T) { twoIssuers(t, kc) })
 	st := kc.stack(t, nil)
 	for _, e := range ends {
 		t.Run(e.name, func(t *testing.T) { e.test(t, st.stack, "spa", "spa2") })
 	}
 	t.Run("an administrator's logout comes by the back channel", func(t *testing.T) { adminLogsOut(t, kc, st.stack) })
+	t.Run("asked again while a session lives", func(t *testing.T) { askedAgain(t, st.stack) })
 	t.Run("a revocation is given back and hurts nobody else", func(t *testing.T) { givenBack(t, kc, st.stack) })
 }
 
