@@ -83,19 +83,34 @@ func pathCalled(r *http.Request) string {
 	return r.URL.EscapedPath()
 }
 
+// leadToOwn sends a browser on to the upstream's own endpoint: cookies of an
+// upstream that is not at the root come with no other path.
+func (g *Gateway) leadToOwn(w http.ResponseWriter, r *http.Request, at *location) {
+	query := r.URL.RawQuery
+	if at.kind == endpointEndSession {
+		query = rename(query, "returnTo", "post_logout_redirect_uri")
+	} else {
+		query = g.audience(query)
+	}
+	target := g.Public.Scheme + "://" + g.Public.Host + at.path
+	if query != "" {
+		target += "?" + query
+	}
+	w.Header().Set("Location", target)
+	w.Header().Set("Cache-Control", "no-store")
+	status := http.StatusFound
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		status = http.StatusTemporaryRedirect
+	}
+	w.WriteHeader(status)
+}
+
 // translate makes of a request to one of Auth0's paths one to the upstream's own.
 func (g *Gateway) translate(w http.ResponseWriter, r *http.Request, at *location) (*http.Request, *ortengine.Error) {
 	out := r.WithContext(context.WithValue(r.Context(), calledPath{}, r.URL.EscapedPath()))
-	query := r.URL.RawQuery
-	switch at.kind {
-	case endpointEndSession:
-		query = rename(query, "returnTo", "post_logout_redirect_uri")
-	case endpointAuthorization:
-		query = g.audience(query)
-	}
 	target := at.path
-	if query != "" {
-		target += "?" + query
+	if r.URL.RawQuery != "" {
+		target += "?" + r.URL.RawQuery
 	}
 	u, err := url.ParseRequestURI(target)
 	if err != nil {
@@ -129,7 +144,7 @@ func (g *Gateway) translateBody(w http.ResponseWriter, r *http.Request, at *loca
 		r.Header = r.Header.Clone()
 		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	}
-	if at.kind == endpointToken || at.kind == endpointPAR || at.kind == endpointAuthorization {
+	if at.kind == endpointToken || at.kind == endpointPAR {
 		body = g.audience(body)
 	}
 	r.Body, r.ContentLength = io.NopCloser(strings.NewReader(body)), int64(len(body))

@@ -214,6 +214,10 @@ func (g *Gateway) handle(w http.ResponseWriter, r *http.Request, h handler, at *
 	if at.alias == "" {
 		return h(w, r, at)
 	}
+	if at.kind == endpointAuthorization || at.kind == endpointEndSession {
+		g.leadToOwn(w, r, at)
+		return nil
+	}
 	translated, e := g.translate(w, r, at)
 	if e != nil {
 		g.cors.decorate(w.Header(), r, at, "")

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -60,7 +61,8 @@ func TestKeycloak(t *testing.T) {
 
 // keycloak is a running server.
 type keycloak struct {
-	public string // host and port of the origin that it takes for its own
+	scheme string // of the origin that it takes for its own
+	public string // and its host and port
 	url    string // where it listens
 	out    *output
 	done   chan struct{}
@@ -115,6 +117,12 @@ const keycloakRun = `{ cat >/dev/null; kill -TERM 0; } <&3 >/dev/null 2>&1 & exe
 // startKeycloak starts a server with the realms as they were imported, and ends it with the test.
 func startKeycloak(t *testing.T) *keycloak {
 	t.Helper()
+	return startKeycloakBehind(t, "http")
+}
+
+// startKeycloakBehind starts one whose public origin has that scheme.
+func startKeycloakBehind(t *testing.T, scheme string) *keycloak {
+	t.Helper()
 	dir, data := keycloakDir(t), t.TempDir()
 	database, err := os.ReadFile(filepath.Join(dir, "clean.mv.db"))
 	if err == nil {
@@ -124,12 +132,12 @@ func startKeycloak(t *testing.T) *keycloak {
 		t.Fatal(err)
 	}
 	private, management := freePort(t), freePort(t)
-	kc := &keycloak{public: freePort(t), url: "http://" + private, out: &output{}, done: make(chan struct{})}
+	kc := &keycloak{scheme: scheme, public: freePort(t), url: "http://" + private, out: &output{}, done: make(chan struct{})}
 	_, httpPort, _ := strings.Cut(private, ":")
 	_, managementPort, _ := strings.Cut(management, ":")
 	cmd := exec.Command("sh", "-c", keycloakRun, "sh", filepath.Join(dir, "bin", "kc.sh"), "start", "--optimized", "--cache=local",
 		"--http-enabled=true", "--http-host=127.0.0.1", "--http-port="+httpPort, "--http-management-port="+managementPort,
-		"--hostname=http://"+kc.public, "--proxy-headers=xforwarded",
+		"--hostname="+scheme+"://"+kc.public, "--proxy-headers=xforwarded",
 		"--db-url=jdbc:h2:file:"+filepath.Join(data, "keycloakdb")+";NON_KEYWORDS=VALUE;DB_CLOSE_ON_EXIT=FALSE")
 	cmd.Env = append(os.Environ(), "JAVA_OPTS_APPEND=-XX:TieredStopAtLevel=1")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
@@ -256,7 +264,7 @@ func (kc *keycloak) realmStack(t *testing.T, realm string, env map[string]string
 	t.Helper()
 	admin := freePort(t)
 	st := &keycloakStack{kc: kc, stack: &stack{
-		t: t, out: &output{}, origin: "http://" + kc.public, admin: "http://" + admin, dir: t.TempDir(),
+		t: t, out: &output{}, origin: kc.scheme + "://" + kc.public, admin: "http://" + admin, dir: t.TempDir(),
 		http: http.DefaultTransport.(*http.Transport).Clone(),
 	}}
 	st.http.MaxIdleConnsPerHost = 100
@@ -270,6 +278,12 @@ func (kc *keycloak) realmStack(t *testing.T, realm string, env map[string]string
 	st.env = map[string]string{
 		"ORT_ISSUER": st.issuer, "ORT_UPSTREAM_URL": st.upstream, "ORT_LISTEN_ADDR": kc.public, "ORT_ADMIN_ADDR": admin,
 		"ORT_STORE_URL": "bolt:" + st.database(), "ORT_LOG_LEVEL": "debug", "ORT_CONFIDENTIAL_CLIENTS": "web",
+	}
+	if kc.scheme == "https" {
+		cert, key, pool := selfSigned(t, st.dir)
+		st.env["ORT_TLS_CERT_FILE"], st.env["ORT_TLS_KEY_FILE"] = cert, key
+		st.http.TLSClientConfig = &tls.Config{RootCAs: pool}
+		st.http.ForceAttemptHTTP2 = true
 	}
 	maps.Copy(st.env, env)
 	st.secret(webSecret, "alice-pass", "bob-pass")

@@ -176,12 +176,12 @@ func (tb *tab) login(user string, form bool) {
 	}
 	if form {
 		tb.await("the login form", func(where, _ string) bool {
-			return strings.Contains(where, "/interaction/") || strings.Contains(where, "/login")
+			return strings.Contains(where, "/interaction/") || strings.Contains(where, "/login") || strings.Contains(where, "/openid-connect/auth") || strings.Contains(where, "/authorize?")
 		})
 		err := tb.within(func(ctx context.Context) error {
 			return chromedp.Do(ctx, chromedp.WaitVisible(chromedp.CSS("#password")),
 				chromedp.SendKeys(chromedp.CSS("#login, #username"), user), chromedp.SendKeys(chromedp.CSS("#password"), user+"-pass"),
-				chromedp.Click(chromedp.CSS("form button")))
+				chromedp.Click(chromedp.CSS("form button:not([type=button]), #kc-login")))
 		})
 		if err != nil {
 			tb.t.Fatalf("filling in the login form: %v", err)

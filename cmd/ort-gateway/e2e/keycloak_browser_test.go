@@ -1,0 +1,67 @@
+package e2e
+
+import (
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+)
+
+// TestKeycloakSDKs: the SDKs run unmodified in a browser before a real Keycloak, Auth0's on its own paths.
+func TestKeycloakSDKs(t *testing.T) {
+	chromiumProgram(t)
+	nodeProgram(t)
+	kc := startKeycloakBehind(t, "https")
+	for _, row := range []struct {
+		name, sdk, cache string
+		env              map[string]string
+	}{
+		{"auth0-spa-js, tokens in local storage", "auth0", "localstorage", auth0Paths},
+		{"auth0-spa-js, tokens in memory", "auth0", "memory", auth0Paths},
+		{"oidc-client-ts", "oidc", "localstorage", nil},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			one, two := startSPA(t, "one", row.sdk), startSPA(t, "two", row.sdk)
+			kc.allow(t, "spa", one.origin)
+			kc.allow(t, "spa2", two.origin)
+			st := kc.stack(t, row.env)
+			for app, id := range map[*spa]string{one: "spa", two: "spa2"} {
+				app.config.Store(&spaConfig{Origin: st.origin, Domain: st.origin, Issuer: st.issuer, ClientID: id, Cache: row.cache})
+			}
+			keycloakApps(t, one, two, row.cache)
+		})
+	}
+}
+
+// allow registers an app's origin at Keycloak.
+func (kc *keycloak) allow(t *testing.T, client, origin string) {
+	t.Helper()
+	var found []map[string]any
+	kc.admin(t, http.MethodGet, "ort/clients?clientId="+url.QueryEscape(client), nil, &found)
+	if len(found) != 1 {
+		t.Fatalf("%d clients %s", len(found), client)
+	}
+	c := found[0]
+	c["redirectUris"], c["webOrigins"] = []string{origin + "/*"}, []string{origin}
+	kc.admin(t, http.MethodPut, "ort/clients/"+c["id"].(string), c, nil)
+}
+
+func keycloakApps(t *testing.T, one, two *spa, cache string) {
+	browser := chromium(t)
+	first := open(t, browser, one)
+	first.login("alice", true)
+	distinct(t, must[[]string](first, `spa.several(5)`), 5)
+	second := open(t, browser, two)
+	second.login("alice", false)
+	distinct(t, must[[]string](second, `spa.several(5)`), 5)
+	threeTabs(t, browser, one, first, cache)
+	if _, err := call[any](first, `spa.revoke().then(() => null)`); err != nil {
+		t.Fatalf("revoking: %v", err)
+	}
+	refused := must[struct{ Error, Description string }](second, `spa.refused()`)
+	if refused.Error != "invalid_grant" || !strings.HasPrefix(refused.Description, "Unknown or invalid refresh token") {
+		t.Errorf("after the revocation in app one, app two's exchange gave %+v", refused)
+	}
+	first.login("alice", true) // single sign-on ended with it
+	distinct(t, must[[]string](first, `spa.several(2)`), 2)
+}

@@ -1,0 +1,128 @@
+package proxy
+
+import (
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/ort-gateway/ort-gateway/ortengine"
+	"github.com/ort-gateway/ort-gateway/proxy/rewrite"
+)
+
+func withAuth0(resource bool) rigOption {
+	return func(r *rig, c *Config, _ *ortengine.Config) {
+		c.Auth0 = Auth0{Paths: true, AudienceAsResource: resource}
+		r.meta["authorization_endpoint"], r.meta["end_session_endpoint"] = public+"/realms/r/auth", public+"/realms/r/logout"
+		r.meta["token_endpoint"], r.meta["revocation_endpoint"] = public+"/realms/r/token", public+"/realms/r/revoke"
+	}
+}
+
+func TestFormOfJSON(t *testing.T) {
+	for body, want := range map[string]string{
+		`{"grant_type":"refresh_token","a b":"ü&=","n":12345678901234567890,"t":true,"f":false,"null":null}`: "grant_type=refresh_token&a+b=%C3%BC%26%3D&n=12345678901234567890&t=true&f=false",
+		`{}`: "", ` {"a":"b"} `: "a=b",
+		`{"a":1,"a":2}`: "no", `{"a":{}}`: "no", `{"a":[1]}`: "no", `[]`: "no", `"a"`: "no", ``: "no", `{"a":"b"} x`: "no", `{"a":`: "no", `{"a":"b"}{"c":"d"}`: "no",
+	} {
+		got, ok := formOfJSON([]byte(body))
+		if !ok {
+			got = "no"
+		}
+		if got != want {
+			t.Errorf("%s: %s, want %s", body, got, want)
+		}
+	}
+}
+
+func FuzzFormOfJSON(f *testing.F) {
+	f.Add([]byte(`{"a":"b","c":1}`))
+	f.Add([]byte(`{"a":{"b":1}}`))
+	f.Fuzz(func(t *testing.T, body []byte) {
+		if form, ok := formOfJSON(body); ok {
+			if _, err := url.ParseQuery(form); err != nil {
+				t.Errorf("%q became %q", body, form)
+			}
+		}
+	})
+}
+
+// Cookies of an upstream below the root come with its own paths alone.
+func TestAuth0PathsLeadBrowsersToTheUpstreamsOwn(t *testing.T) {
+	r := newRig(t, withAuth0(true))
+	for target, want := range map[string]string{
+		"/authorize?client_id=spa&audience=urn%3Aa&x=%7e":     "/realms/r/auth?client_id=spa&x=%7e&resource=urn%3Aa",
+		"/v2/logout?client_id=spa&returnTo=https%3A%2F%2Fapp": "/realms/r/logout?client_id=spa&post_logout_redirect_uri=https%3A%2F%2Fapp",
+		"/v2/logout": "/realms/r/logout",
+	} {
+		resp := r.do(http.MethodGet, target, "")
+		if resp.StatusCode != http.StatusFound || resp.Header.Get("Location") != public+want || r.count() != 0 {
+			t.Errorf("%s: %d %s", target, resp.StatusCode, resp.Header.Get("Location"))
+		}
+	}
+	if resp := r.do(http.MethodPost, "/authorize", "a=b"); resp.StatusCode != http.StatusTemporaryRedirect {
+		t.Errorf("a POST: %d", resp.StatusCode)
+	}
+}
+
+func TestAuth0TokenPath(t *testing.T) {
+	r := newRig(t, withAuth0(true))
+	resp := r.do(http.MethodPost, "/oauth/token", `{"grant_type":"client_credentials","audience":"urn:a"}`, "Content-Type", "", "Content-Type", "application/json")
+	if got := r.last(); resp.StatusCode != http.StatusOK || got.path != "/realms/r/token" || got.body != "grant_type=client_credentials&resource=urn%3Aa" ||
+		got.header.Get("Content-Type") != "application/x-www-form-urlencoded" {
+		t.Errorf("%d, the upstream got %+v", resp.StatusCode, got)
+	}
+	r.refused(r.do(http.MethodPost, "/oauth/token", `{"a":[]}`, "Content-Type", "", "Content-Type", "application/json"), r.count(), 400, "invalid_request")
+	if resp := r.do(http.MethodGet, "/oauth/nothing", ""); resp.StatusCode != http.StatusOK || r.last().path != "/oauth/nothing" {
+		t.Errorf("a path that is none of Auth0's passes: %d", resp.StatusCode)
+	}
+	plain := newRig(t)
+	plain.do(http.MethodPost, "/oauth/token", "grant_type=x")
+	if plain.last().path != "/oauth/token" {
+		t.Errorf("without the setting: %s", plain.last().path)
+	}
+}
+
+func TestWebMessagePage(t *testing.T) {
+	params, _ := rewrite.LocationParams("https://app.example/cb?code=c%3C%2Fscript%3E%22&state=s%27&x=1")
+	page, header, ok := messagePage("https://app.example/cb", params)
+	body := string(page)
+	if !ok || strings.Count(body, "</script>") != 1 || strings.Contains(body, `"x"`) || !strings.Contains(body, `"authorization_response"`) || !strings.Contains(body, `"https://app.example"`) {
+		t.Errorf("%v %s", ok, body)
+	}
+	csp := header.Get("Content-Security-Policy")
+	_, nonce, _ := strings.Cut(csp, "'nonce-")
+	nonce, _, _ = strings.Cut(nonce, "'")
+	if !strings.Contains(body, `nonce="`+nonce+`"`) || !strings.HasSuffix(csp, "frame-ancestors https://app.example") {
+		t.Errorf("%s\n%s", csp, body)
+	}
+	for _, uri := range []string{"javascript:alert(1)", "app:/cb", "/cb", ""} {
+		if _, _, ok := messagePage(uri, params); ok {
+			t.Errorf("a page for %q", uri)
+		}
+	}
+}
+
+func TestWebMessageRequest(t *testing.T) {
+	r := newRig(t, withAuth0(false))
+	a := r.app()
+	r.answer = func(w http.ResponseWriter, q *http.Request, _ string) {
+		w.Header().Set("X-Frame-Options", "DENY")
+		w.Header().Set("Set-Cookie", "idp=k1; Path=/")
+		w.Header().Set("Location", redirect+"?code=c1&state="+q.URL.Query().Get("state"))
+		w.WriteHeader(http.StatusFound)
+		io.WriteString(w, "moved")
+	}
+	resp := r.do(http.MethodGet, "/realms/r/auth?"+a.authorize("response_mode", "web_message").Encode(), "")
+	body := text(resp)
+	if resp.StatusCode != http.StatusOK || !strings.Contains(body, `"code":"c1"`) || resp.Header.Get("X-Frame-Options") != "" || resp.Header.Get("Location") != "" || len(resp.Header["Set-Cookie"]) != 2 {
+		t.Errorf("%d %v %s", resp.StatusCode, resp.Header, body)
+	}
+	if !strings.Contains(r.last().query, "response_mode=query") {
+		t.Errorf("the upstream got %s", r.last().query)
+	}
+	other := r.app() // an ordinary request
+	if resp := r.do(http.MethodGet, "/realms/r/auth?"+other.authorize().Encode(), ""); resp.StatusCode != http.StatusFound {
+		t.Errorf("an ordinary request: %d", resp.StatusCode)
+	}
+}
