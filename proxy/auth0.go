@@ -8,6 +8,7 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/ort-gateway/ort-gateway/ortengine"
@@ -65,8 +66,10 @@ func (g *Gateway) addAuth0(t *routes, byPath map[string]*location, p *upstream.P
 }
 
 func (t *routes) alias(byPath map[string]*location, kind endpoint, path, at string, p *upstream.Provider) {
-	if _, taken := byPath[path]; taken || path == at {
-		return
+	for taken := range byPath { // however it is spelled
+		if canonicalPath(taken) == canonicalPath(path) {
+			return
+		}
 	}
 	l := &location{kind: kind, path: at, alias: path, providers: []*upstream.Provider{p}}
 	byPath[path] = l
@@ -88,9 +91,7 @@ func pathCalled(r *http.Request) string {
 func (g *Gateway) leadToOwn(w http.ResponseWriter, r *http.Request, at *location) {
 	query := r.URL.RawQuery
 	if at.kind == endpointEndSession {
-		query = rename(query, "returnTo", "post_logout_redirect_uri")
-	} else {
-		query = g.audience(query)
+		query = renameIn(query, "returnTo", "post_logout_redirect_uri")
 	}
 	target := g.Public.Scheme + "://" + g.Public.Host + at.path
 	if query != "" {
@@ -117,17 +118,24 @@ func (g *Gateway) translate(w http.ResponseWriter, r *http.Request, at *location
 		return nil, invalidRequest("The query cannot be read")
 	}
 	out.URL, out.RequestURI = u, target
-	if r.Method != http.MethodPost {
-		return out, nil
-	}
 	return out, g.translateBody(w, out, at)
 }
 
-// translateBody makes a form of a JSON body, and renames its audience.
+// readsForms says whether an endpoint takes forms that the gateway reads.
+func (l *location) readsForms() bool {
+	switch l.kind {
+	case endpointToken, endpointRevocation, endpointIntrospection, endpointPAR, endpointDevice:
+		return true
+	}
+	return false
+}
+
+// translateBody makes a form of a JSON body, and renames its audience. r is
+// changed.
 func (g *Gateway) translateBody(w http.ResponseWriter, r *http.Request, at *location) *ortengine.Error {
 	media, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
-	isJSON := media == "application/json"
-	if !isJSON && (media != "application/x-www-form-urlencoded" || !g.Auth0.AudienceAsResource) {
+	isJSON, renames := media == "application/json", g.Auth0.AudienceAsResource && media == "application/x-www-form-urlencoded"
+	if r.Method != http.MethodPost || !at.readsForms() || !isJSON && !renames {
 		return nil
 	}
 	raw, e := readBody(w, r)
@@ -144,32 +152,41 @@ func (g *Gateway) translateBody(w http.ResponseWriter, r *http.Request, at *loca
 		r.Header = r.Header.Clone()
 		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	}
-	if at.kind == endpointToken || at.kind == endpointPAR {
-		body = g.audience(body)
+	if g.Auth0.AudienceAsResource && (at.kind == endpointToken || at.kind == endpointPAR) {
+		body = renameIn(body, "audience", "resource")
 	}
 	r.Body, r.ContentLength = io.NopCloser(strings.NewReader(body)), int64(len(body))
 	return nil
 }
 
-// audience renames the parameter where the upstream knows resources only.
-func (g *Gateway) audience(params string) string {
-	if !g.Auth0.AudienceAsResource {
-		return params
-	}
-	return rename(params, "audience", "resource")
+// renameAudience renames it in an authorization request, where the upstream knows
+// resources only. A request object cannot be rewritten, nor what stands beside it.
+func (g *Gateway) renameAudience(form *rewrite.Form) bool {
+	return g.Auth0.Paths && g.Auth0.AudienceAsResource && !form.Has("request") && rename(form, "audience", "resource")
 }
 
-// rename gives a parameter another name, in its place; what cannot be read stays.
-func rename(params, from, to string) string {
+// renameIn is rename for parameters as they are sent; what cannot be read stays.
+func renameIn(params, from, to string) string {
 	form, err := rewrite.ParseForm(params)
-	if err != nil || !form.Has(from) || form.Has(to) {
+	if err != nil || !rename(form, from, to) {
 		return params
 	}
+	return form.String()
+}
+
+// rename gives a parameter another name; a value that is there under that name is
+// not repeated.
+func rename(form *rewrite.Form, from, to string) bool {
+	if !form.Has(from) {
+		return false
+	}
 	for _, v := range form.Values(from) {
-		form.Add(to, v)
+		if !slices.Contains(form.Values(to), v) {
+			form.Add(to, v)
+		}
 	}
 	form.Del(from)
-	return form.String()
+	return true
 }
 
 // formOfJSON makes a form of a flat JSON object: a member that occurs twice or is

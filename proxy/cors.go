@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/ort-gateway/ort-gateway/ortengine"
 	"github.com/ort-gateway/ort-gateway/proxy/upstream"
 )
 
@@ -195,9 +196,33 @@ func (c *cors) ask(ctx context.Context, r *http.Request, at *location, origin st
 // provider knows.
 const auth0Client = "Auth0-Client"
 
+// overrides are fields by which some upstreams read another method than that of
+// the request.
+var overrides = []string{"X-Http-Method-Override", "X-Http-Method", "X-Method-Override"}
+
+// checkMethod refuses what an upstream could read as a POST that the gateway has
+// not looked into.
+func checkMethod(r *http.Request) *ortengine.Error {
+	plain := r.Method == http.MethodGet || r.Method == http.MethodHead || r.Method == http.MethodOptions
+	for _, name := range overrides {
+		plain = plain && r.Header.Get(name) == ""
+	}
+	if !plain {
+		return refusal(http.StatusMethodNotAllowed, ortengine.InvalidRequest, "This endpoint takes POST")
+	}
+	if carriesORT([]byte(r.URL.RawQuery)) {
+		return invalidRequest("An online refresh token belongs in the body of a POST")
+	}
+	return nil
+}
+
 // crossOrigin handles what is no POST at an endpoint for POSTs: preflights, and
 // whatever else passes.
 func (g *Gateway) crossOrigin(w http.ResponseWriter, r *http.Request, at *location) error {
+	if e := checkMethod(r); e != nil {
+		w.Header().Set("Allow", "POST")
+		return e
+	}
 	if r.Method != http.MethodOptions || r.Header.Get(requestMethod) == "" || !at.crossOrigin() {
 		return g.passThrough(w, r, at)
 	}

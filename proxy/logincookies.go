@@ -98,6 +98,10 @@ func hashes(cookies []loginCookie) []sessions.CookieHash {
 	return out
 }
 
+// maxLoginCookies is how many login cookies of one request are looked at: browsers
+// have a few, and more do not go up.
+const maxLoginCookies = 16
+
 // withhold takes dead login cookies out of a request to the upstream, and says
 // which ones go up. Where nobody can tell, the error says so and those that are
 // left are the request's.
@@ -105,12 +109,16 @@ func (g *Gateway) withhold(out *http.Request, cookies []loginCookie) ([]sessions
 	if len(cookies) == 0 {
 		return nil, nil
 	}
+	var cut []string
+	for len(cookies) > maxLoginCookies {
+		last := cookies[len(cookies)-1]
+		cut, cookies = append(cut, last.pair), cookies[:len(cookies)-1]
+	}
 	dead, err := g.Engine.DeadCookies(out.Context(), hashes(cookies))
 	if err != nil {
 		return hashes(cookies), err
 	}
 	var sent []sessions.CookieHash
-	var cut []string
 	for i, c := range cookies {
 		if dead[i] {
 			cut = append(cut, c.pair)

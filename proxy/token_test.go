@@ -359,3 +359,21 @@ func TestDPoPAtTheUpstream(t *testing.T) {
 		t.Errorf("%d, the upstream got the proof %q", resp.StatusCode, r.last().header.Get("DPoP"))
 	}
 }
+
+func TestOtherMethodsAtTheTokenEndpoint(t *testing.T) {
+	r := newRig(t)
+	r.refused(r.do(http.MethodPut, "/token", "grant_type=x"), 0, 405, "invalid_request")
+	r.refused(r.do(http.MethodGet, "/token", "", "X-HTTP-Method-Override", "POST"), 0, 405, "invalid_request")
+	r.refused(r.do(http.MethodGet, "/token?refresh_token=ORT1.x", ""), 0, 400, "invalid_request")
+	if resp := r.do(http.MethodGet, "/token", ""); resp.StatusCode != http.StatusOK || r.last().method != http.MethodGet {
+		t.Errorf("a plain GET passes: %d", resp.StatusCode)
+	}
+}
+
+func TestMoreLoginCookiesThanABrowserHas(t *testing.T) {
+	r := newRig(t)
+	r.do(http.MethodGet, "/page", "", "Cookie", strings.Repeat("idp=x; ", 100)+"a=b")
+	if got := r.last().header.Get("Cookie"); strings.Count(got, "idp=") > maxLoginCookies || !strings.HasSuffix(got, "a=b") {
+		t.Errorf("the upstream got %q", got)
+	}
+}

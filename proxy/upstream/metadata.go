@@ -120,6 +120,7 @@ type Metadata struct {
 	up      atomic.Bool
 	fetch   sync.Mutex // one fetch at a time
 	tried   time.Time  // the last fetch, under fetch
+	told    bool       // the log has a fault of the start, under fetch
 }
 
 // NewMetadata checks the configuration; nothing is fetched yet.
@@ -196,7 +197,11 @@ func (m *Metadata) Fetch(ctx context.Context) {
 				return
 			}
 			up = false
-			m.cfg.Logger.LogAttrs(ctx, slog.LevelWarn, "fetching the discovery documents of an issuer",
+			level := slog.LevelDebug // said once, not at each try
+			if old == nil && !m.told || m.Up() {
+				level, m.told = slog.LevelWarn, true
+			}
+			m.cfg.Logger.LogAttrs(ctx, level, "fetching the discovery documents of an issuer",
 				slog.String("issuer", m.cfg.Issuers[i]), slog.Any("error", err))
 		}
 		if p == nil && old != nil {
@@ -223,7 +228,9 @@ func (m *Metadata) Fetch(ctx context.Context) {
 // Retry fetches again if the last fetch is a while ago: for requests that come
 // while nothing is known.
 func (m *Metadata) Retry(ctx context.Context) {
-	m.fetch.Lock()
+	if !m.fetch.TryLock() {
+		return // one is under way
+	}
 	soon := m.cfg.Now().Sub(m.tried) < time.Second
 	m.fetch.Unlock()
 	if !soon {

@@ -100,6 +100,10 @@ func assemble(s *Settings, log *slog.Logger) (_ *parts, err error) {
 	return p, p.assembleProxy(replay)
 }
 
+// refreshEvery is how often the discovery documents are fetched again, which also
+// shows whether the upstream is up.
+const refreshEvery = 30 * time.Second
+
 // upstreamConnect is how long a connection to the upstream may take.
 const upstreamConnect = 5 * time.Second
 
@@ -111,7 +115,7 @@ func (p *parts) assembleProxy(replay *dpop.MemoryReplay) error {
 		return err
 	}
 	p.metadata, err = upstream.NewMetadata(upstream.MetadataConfig{
-		Issuers: s.Issuers, Upstream: s.UpstreamURL, Client: transport, Logger: p.log,
+		Issuers: s.Issuers, Upstream: s.UpstreamURL, Client: transport, Refresh: refreshEvery, Logger: p.log,
 		Changed: func(state *upstream.State) { p.gateway.Learn(state) },
 		Up:      p.metrics.UpstreamUp,
 	})
