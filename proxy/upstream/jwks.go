@@ -15,6 +15,8 @@ import (
 	"math/big"
 	"net/http"
 	"net/url"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -28,6 +30,8 @@ var (
 	ErrKeysUnavailable = errors.New("the issuer's keys cannot be fetched")
 	// ErrSignature: no key of the issuer made the signature.
 	ErrSignature = errors.New("the signature is by no key of the issuer")
+	// ErrToken: there is no signature to check.
+	ErrToken = errors.New("the token is not a signed JWT that can be read")
 )
 
 // signatures are the algorithms that an issuer's tokens may be signed with (RFC
@@ -49,17 +53,25 @@ type Keys struct {
 	Now      func() time.Time
 	Logger   *slog.Logger
 
-	mu   sync.Mutex
-	sets map[string]*keySet // by jwks_uri
+	mu      sync.Mutex
+	sets    map[string]*keySet // by jwks_uri
+	fetches sync.WaitGroup
 }
 
-// keySet is one issuer's; its lock is held while it is fetched, so that one fetch
-// serves all who wait.
+// keySet is one issuer's. Its lock is never held over a fetch: a stranger's
+// unknown key must not hold up tokens whose key is here.
 type keySet struct {
 	mu      sync.Mutex
+	known   snapshot
+	tried   time.Time     // when the last fetch ended
+	running chan struct{} // closed when the fetch under way ends; nil: none is
+}
+
+// snapshot is what is known of a key set at one moment.
+type snapshot struct {
 	keys    []publicKey
-	fetched time.Time // when keys are from
-	tried   time.Time
+	fetched time.Time // when keys are from; zero: there never were any
+	failed  bool      // the last fetch brought nothing
 }
 
 type publicKey struct {
@@ -67,43 +79,67 @@ type publicKey struct {
 	key     crypto.PublicKey
 }
 
+// Wait waits for the fetches under way, each bounded by its timeout.
+func (k *Keys) Wait() { k.fetches.Wait() }
+
 // Verify checks a token's signature by a provider's keys and reads its claims;
-// no claim is checked. The error is ErrKeysUnavailable, or says what is wrong
-// with the token.
+// no claim is checked. The error is ErrToken, ErrSignature or ErrKeysUnavailable:
+// the latter too where no key that is known made the signature and newer ones
+// cannot be fetched.
 func (k *Keys) Verify(ctx context.Context, p *Provider, token string, into jwt.Claims) error {
-	parser := jwt.NewParser(jwt.WithValidMethods(signatures), jwt.WithoutClaimsValidation(), jwt.WithStrictDecoding())
-	for _, fresh := range []bool{false, true} {
-		keys, err := k.of(ctx, p, fresh)
-		if err != nil {
-			return err
-		}
-		_, err = parser.ParseWithClaims(token, into, func(t *jwt.Token) (any, error) { return candidates(keys, t) })
-		switch {
-		case err == nil:
-			return nil
-		case errors.Is(err, jwt.ErrTokenMalformed):
-			return jwt.ErrTokenMalformed
-		case errors.Is(err, jwt.ErrTokenSignatureInvalid) && !fresh, errors.Is(err, jwt.ErrTokenUnverifiable) && !fresh:
-			continue // the issuer may have changed its keys
-		}
+	// Go's base64 passes over line breaks: one token would have many spellings.
+	if strings.ContainsAny(token, "\r\n") {
+		return ErrToken
+	}
+	t, parts, err := jwt.NewParser(jwt.WithStrictDecoding()).ParseUnverified(token, into)
+	if err != nil {
+		return ErrToken
+	}
+	// RFC 7515 section 4.1.11: we understand no extension.
+	if _, critical := t.Header["crit"]; critical {
+		return ErrToken
+	}
+	if !slices.Contains(signatures, t.Method.Alg()) { // before anything is fetched
+		return ErrSignature
+	}
+	signed := parts[0] + "." + parts[1]
+	known, err := k.of(ctx, p, false)
+	if err != nil {
+		return err
+	}
+	if signedBy(known.keys, t, signed) {
+		return nil
+	}
+	fresh, err := k.of(ctx, p, true) // the issuer may have changed its keys
+	switch {
+	case err != nil:
+		return err
+	case !fresh.fetched.Equal(known.fetched) && signedBy(fresh.keys, t, signed):
+		return nil
+	case fresh.failed:
+		return ErrKeysUnavailable
 	}
 	return ErrSignature
 }
 
-// candidates are the keys that may have signed a token.
-func candidates(keys []publicKey, t *jwt.Token) (any, error) {
+// signedBy says whether one of the keys that may sign such a token has.
+func signedBy(keys []publicKey, t *jwt.Token, signed string) bool {
 	kid, _ := t.Header["kid"].(string)
-	var set jwt.VerificationKeySet
 	for _, c := range keys {
-		if kid != "" && c.id != "" && c.id != kid || c.alg != "" && c.alg != t.Method.Alg() || !fits(c.key, t.Method) {
+		if kid != "" && c.id != "" && c.id != kid || !c.signs(t.Method.Alg()) || !fits(c.key, t.Method) {
 			continue
 		}
-		set.Keys = append(set.Keys, c.key)
+		if t.Method.Verify(signed, t.Signature, c.key) == nil {
+			return true
+		}
 	}
-	if len(set.Keys) == 0 {
-		return nil, ErrSignature
-	}
-	return set, nil
+	return false
+}
+
+// signs says whether a key is for an algorithm. EdDSA with such a key is what
+// RFC 9864 calls Ed25519.
+func (k *publicKey) signs(alg string) bool {
+	return k.alg == "" || k.alg == alg || k.alg == "Ed25519" && alg == "EdDSA"
 }
 
 func fits(key crypto.PublicKey, m jwt.SigningMethod) bool {
@@ -121,30 +157,58 @@ func fits(key crypto.PublicKey, m jwt.SigningMethod) bool {
 	return false
 }
 
-// of are a provider's keys. Fresh ones are fetched, but not more often than
-// strangers' tokens may make us.
-func (k *Keys) of(ctx context.Context, p *Provider, fresh bool) ([]publicKey, error) {
+// of is what is known of a provider's keys. Where fresh ones are asked for they are
+// fetched, but not more often than strangers' tokens may make us; one fetch serves
+// all who wait.
+func (k *Keys) of(ctx context.Context, p *Provider, fresh bool) (snapshot, error) {
 	if p.JWKS == "" {
-		return nil, fmt.Errorf("%w: its metadata have no jwks_uri", ErrKeysUnavailable)
+		return snapshot{}, fmt.Errorf("%w: its metadata have no jwks_uri", ErrKeysUnavailable)
 	}
 	set := k.set(p.JWKS)
 	set.mu.Lock()
-	defer set.mu.Unlock()
 	now := k.Now()
-	old := set.fetched.IsZero() || now.Sub(set.fetched) > keysLife
-	if (old || fresh) && now.Sub(set.tried) >= refetchWait {
-		set.tried = now
-		keys, err := k.fetch(ctx, p.JWKS)
-		if err == nil {
-			set.keys, set.fetched = keys, now
-		} else {
-			k.Logger.LogAttrs(ctx, slog.LevelWarn, "fetching an issuer's keys", slog.String("issuer", p.Issuer), slog.Any("error", err))
+	known := set.known
+	none := known.fetched.IsZero()
+	old := none || now.Sub(known.fetched) > keysLife
+	if (old || fresh) && set.running == nil && (set.tried.IsZero() || now.Sub(set.tried) >= refetchWait) {
+		set.running = make(chan struct{})
+		// Whoever asked may hang up: the fetch is for the others too.
+		k.fetches.Go(func() { k.refresh(context.WithoutCancel(ctx), p, set) })
+	}
+	running := set.running
+	set.mu.Unlock()
+	// Keys that are only old do not wait while the upstream is known to be down.
+	if running != nil && (none || fresh || old && !known.failed) {
+		select {
+		case <-running:
+		case <-ctx.Done():
+			return snapshot{}, fmt.Errorf("%w: %w", ErrKeysUnavailable, ctx.Err())
 		}
+		set.mu.Lock()
+		known = set.known
+		set.mu.Unlock()
 	}
-	if set.fetched.IsZero() {
-		return nil, ErrKeysUnavailable
+	if known.fetched.IsZero() {
+		return snapshot{}, ErrKeysUnavailable
 	}
-	return set.keys, nil
+	return known, nil
+}
+
+// refresh fetches a key set; what was known stays where that brings nothing.
+func (k *Keys) refresh(ctx context.Context, p *Provider, set *keySet) {
+	keys, err := k.fetch(ctx, p.JWKS)
+	if err != nil {
+		k.Logger.LogAttrs(ctx, slog.LevelWarn, "fetching an issuer's keys", slog.String("issuer", p.Issuer), slog.Any("error", err))
+	}
+	set.mu.Lock()
+	defer set.mu.Unlock()
+	// When it ended, not when it began: a fetch may take longer than the wait.
+	set.tried = k.Now()
+	if set.known.failed = err != nil; err == nil {
+		set.known.keys, set.known.fetched = keys, set.tried
+	}
+	close(set.running)
+	set.running = nil
 }
 
 func (k *Keys) set(uri string) *keySet {
@@ -175,10 +239,13 @@ func (k *Keys) fetch(ctx context.Context, uri string) ([]publicKey, error) {
 		return nil, fmt.Errorf("the key set is not JSON: %w", err)
 	}
 	var keys []publicKey
-	for _, raw := range document.Keys[:min(len(document.Keys), maxKeys)] {
-		if key, ok := parseKey(raw); ok {
+	for _, raw := range document.Keys {
+		if key, ok := parseKey(raw); ok && len(keys) < maxKeys {
 			keys = append(keys, key)
 		}
+	}
+	if len(keys) == 0 { // a 200 of something else must not take the known ones away
+		return nil, errors.New("the key set has no key that can be used")
 	}
 	return keys, nil
 }
@@ -213,7 +280,7 @@ func parseKey(raw []byte) (publicKey, bool) {
 	switch j.Type {
 	case "RSA":
 		n, e := number(j.N), number(j.E)
-		if n == nil || e == nil || n.BitLen() < 2048 || n.BitLen() > 8192 || !e.IsInt64() || e.Int64() < 3 || e.Int64() > 1<<31-1 {
+		if n == nil || e == nil || n.BitLen() < 2048 || n.BitLen() > 8192 || !e.IsInt64() || e.Int64() < 3 || e.Int64() > 1<<31-1 || n.Bit(0) == 0 || e.Bit(0) == 0 {
 			return publicKey{}, false
 		}
 		out.key = &rsa.PublicKey{N: n, E: int(e.Int64())}

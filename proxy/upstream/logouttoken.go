@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"slices"
 	"strings"
 	"time"
 
@@ -24,14 +25,15 @@ type LogoutToken struct {
 
 // What is wrong with a logout token (OIDC Back-Channel Logout 1.0 section 2.6).
 var (
-	ErrLogoutForm    = errors.New("the logout token is not a signed JWT")
-	ErrLogoutType    = errors.New("typ is not logout+jwt")
-	ErrLogoutIssuer  = errors.New("iss is no issuer of this gateway")
-	ErrLogoutTime    = errors.New("iat or exp is missing, or not of now")
-	ErrLogoutID      = errors.New("jti is missing or too long")
-	ErrLogoutEvents  = errors.New("events is not that of a back-channel logout")
-	ErrLogoutNonce   = errors.New("nonce must not be in a logout token")
-	ErrLogoutSubject = errors.New("sid and sub are both missing, or too long")
+	ErrLogoutForm     = errors.New("the logout token is not a signed JWT")
+	ErrLogoutType     = errors.New("typ is not logout+jwt")
+	ErrLogoutAudience = errors.New("aud is missing, or not a list of clients")
+	ErrLogoutIssuer   = errors.New("iss is no issuer of this gateway")
+	ErrLogoutTime     = errors.New("iat or exp is missing, or not of now")
+	ErrLogoutID       = errors.New("jti is missing or too long")
+	ErrLogoutEvents   = errors.New("events is not that of a back-channel logout")
+	ErrLogoutNonce    = errors.New("nonce must not be in a logout token")
+	ErrLogoutSubject  = errors.New("sid and sub are both missing, or too long")
 )
 
 const (
@@ -40,15 +42,47 @@ const (
 	logoutSkew  = time.Minute
 	maxLogout   = 16 << 10 // bytes of a token
 	maxNamed    = 1024     // of a sub, sid or jti
+	// How long a token can be used, and its jti is remembered, whatever exp says.
+	maxLogoutLife = 24 * time.Hour
+	maxAudiences  = 64 // each is looked up
 )
 
 type logoutClaims struct {
 	claims
-	ID       string          `json:"jti"`
-	IssuedAt *float64        `json:"iat"`
-	Expires  *float64        `json:"exp"`
-	Events   map[string]any  `json:"events"`
-	Nonce    json.RawMessage `json:"nonce"`
+	ID       string
+	IssuedAt *float64
+	Expires  *float64
+	Events   json.RawMessage
+	Nonce    bool // there is one, of whatever value
+}
+
+// UnmarshalJSON reads members by their exact names (RFC 7519 section 4):
+// encoding/json would take a user's attribute SUB for sub.
+func (c *logoutClaims) UnmarshalJSON(b []byte) error {
+	var m map[string]json.RawMessage
+	if err := json.Unmarshal(b, &m); err != nil {
+		return err
+	}
+	for name, into := range map[string]any{
+		"iss": &c.Issuer, "sub": &c.Subject, "aud": &c.Audience, "sid": &c.SID,
+		"jti": &c.ID, "iat": &c.IssuedAt, "exp": &c.Expires,
+	} {
+		if raw, ok := m[name]; ok {
+			if err := json.Unmarshal(raw, into); err != nil {
+				return err
+			}
+		}
+	}
+	c.Events = m["events"]
+	_, c.Nonce = m["nonce"]
+	return nil
+}
+
+// ofLogout says whether events has a back-channel logout's, with an object.
+func (c *logoutClaims) ofLogout() bool {
+	var events map[string]json.RawMessage
+	var event map[string]json.RawMessage
+	return json.Unmarshal(c.Events, &events) == nil && json.Unmarshal(events[logoutEvent], &event) == nil && event != nil
 }
 
 // VerifyLogoutToken makes the checks of OIDC Back-Channel Logout 1.0 section 2.6.
@@ -70,7 +104,10 @@ func VerifyLogoutToken(ctx context.Context, keys *Keys, providers []*Provider, t
 		return LogoutToken{}, ErrLogoutIssuer
 	}
 	var c logoutClaims
-	if err := keys.Verify(ctx, provider, token, &c); err != nil {
+	switch err := keys.Verify(ctx, provider, token, &c); {
+	case errors.Is(err, ErrToken):
+		return LogoutToken{}, ErrLogoutForm
+	case err != nil:
 		return LogoutToken{}, err
 	}
 	return c.check(keys.Now())
@@ -104,15 +141,19 @@ func (c *logoutClaims) check(now time.Time) (LogoutToken, error) {
 			return LogoutToken{}, ErrLogoutTime
 		}
 	}
-	event, isObject := c.Events[logoutEvent].(map[string]any)
+	if last := issued.Add(maxLogoutLife); expires.After(last) {
+		expires = last
+	}
 	switch {
 	case !now.Before(expires.Add(logoutSkew)):
 		return LogoutToken{}, ErrLogoutTime
 	case c.ID == "" || len(c.ID) > maxNamed:
 		return LogoutToken{}, ErrLogoutID
-	case !isObject || event == nil:
+	case len(c.Audience) == 0 || len(c.Audience) > maxAudiences || slices.Contains(c.Audience, ""):
+		return LogoutToken{}, ErrLogoutAudience
+	case !c.ofLogout():
 		return LogoutToken{}, ErrLogoutEvents
-	case len(c.Nonce) > 0:
+	case c.Nonce:
 		return LogoutToken{}, ErrLogoutNonce
 	case c.Subject == "" && c.SID == "" || len(c.Subject) > maxNamed || len(c.SID) > maxNamed:
 		return LogoutToken{}, ErrLogoutSubject
