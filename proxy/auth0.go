@@ -91,7 +91,7 @@ func pathCalled(r *http.Request) string {
 func (g *Gateway) leadToOwn(w http.ResponseWriter, r *http.Request, at *location) {
 	query := r.URL.RawQuery
 	if at.kind == endpointEndSession {
-		query = renameIn(query, "returnTo", "post_logout_redirect_uri")
+		query = returnTo(query)
 	}
 	target := g.Public.Scheme + "://" + g.Public.Host + at.path
 	if query != "" {
@@ -106,8 +106,13 @@ func (g *Gateway) leadToOwn(w http.ResponseWriter, r *http.Request, at *location
 	w.WriteHeader(status)
 }
 
-// translate makes of a request to one of Auth0's paths one to the upstream's own.
+// translate makes of a request to one of Auth0's paths one to the upstream's own,
+// and of a body that Auth0's SDKs send one that it reads.
 func (g *Gateway) translate(w http.ResponseWriter, r *http.Request, at *location) (*http.Request, *ortengine.Error) {
+	if at.alias == "" { // the upstream's own path: the body alone may be Auth0's
+		out := r.WithContext(r.Context())
+		return out, g.translateBody(w, out, at)
+	}
 	out := r.WithContext(context.WithValue(r.Context(), calledPath{}, r.URL.EscapedPath()))
 	target := at.path
 	if r.URL.RawQuery != "" {
@@ -170,6 +175,16 @@ func renameIn(params, from, to string) string {
 	form, err := rewrite.ParseForm(params)
 	if err != nil || !rename(form, from, to) {
 		return params
+	}
+	return form.String()
+}
+
+// returnTo gives Auth0's parameter the name that it has elsewhere (OIDC
+// RP-Initiated Logout section 2), unless that is there too.
+func returnTo(query string) string {
+	form, err := rewrite.ParseForm(query)
+	if err != nil || form.Has("post_logout_redirect_uri") || !rename(form, "returnTo", "post_logout_redirect_uri") {
+		return query
 	}
 	return form.String()
 }

@@ -51,7 +51,7 @@ func FuzzFormOfJSON(f *testing.F) {
 func TestAuth0PathsLeadBrowsersToTheUpstreamsOwn(t *testing.T) {
 	r := newRig(t, withAuth0(true))
 	for target, want := range map[string]string{
-		"/authorize?client_id=spa&audience=urn%3Aa&x=%7e":     "/realms/r/auth?client_id=spa&x=%7e&resource=urn%3Aa",
+		"/authorize?client_id=spa&audience=urn%3Aa&x=%7e":     "/realms/r/auth?client_id=spa&audience=urn%3Aa&x=%7e",
 		"/v2/logout?client_id=spa&returnTo=https%3A%2F%2Fapp": "/realms/r/logout?client_id=spa&post_logout_redirect_uri=https%3A%2F%2Fapp",
 		"/v2/logout": "/realms/r/logout",
 	} {
@@ -124,5 +124,66 @@ func TestWebMessageRequest(t *testing.T) {
 	other := r.app() // an ordinary request
 	if resp := r.do(http.MethodGet, "/realms/r/auth?"+other.authorize().Encode(), ""); resp.StatusCode != http.StatusFound {
 		t.Errorf("an ordinary request: %d", resp.StatusCode)
+	}
+}
+
+// A form stays one where the upstream itself is at Auth0's paths, or is called at its own.
+func TestAuth0BodiesAtTheUpstreamsOwnPaths(t *testing.T) {
+	r := newRig(t, func(_ *rig, c *Config, _ *ortengine.Config) { c.Auth0 = Auth0{Paths: true, AudienceAsResource: true} })
+	r.do(http.MethodPost, "/token", `{"grant_type":"client_credentials","audience":"urn:a"}`, "Content-Type", "", "Content-Type", "application/json")
+	if got := r.last().body; got != "grant_type=client_credentials&resource=urn%3Aa" {
+		t.Errorf("JSON at the token endpoint became %q", got)
+	}
+	r.do(http.MethodPost, "/par", "client_id=spa&audience=urn%3Aa&resource=urn%3Aa&resource=urn%3Ab&response_type=code")
+	if got := r.last().body; got != "client_id=spa&resource=urn%3Aa&resource=urn%3Ab&response_type=code" {
+		t.Errorf("a pushed request became %q", got)
+	}
+	r.do(http.MethodPost, "/userinfo", `{"a":"b"}`, "Content-Type", "", "Content-Type", "application/json")
+	if got := r.last().body; got != `{"a":"b"}` {
+		t.Errorf("the body of another request became %q", got)
+	}
+	a := r.app()
+	r.do(http.MethodGet, "/authorize?"+a.authorize("audience", "urn:a").Encode(), "")
+	if got, _ := url.ParseQuery(r.last().query); got.Has("audience") || got.Get("resource") != "urn:a" {
+		t.Errorf("an authorization request became %v", got)
+	}
+	object := "client_id=spa&audience=urn%3Aa&request=e30.e30."
+	if r.do(http.MethodGet, "/authorize?"+object, ""); r.last().query != object {
+		t.Errorf("a request with a request object became %q", r.last().query)
+	}
+	plain := newRig(t)
+	plain.refused(plain.do(http.MethodPost, "/token", `{"grant_type":"x"}`, "Content-Type", "", "Content-Type", "application/json"), plain.count(), 400, "invalid_request")
+}
+
+// Where the upstream revokes nothing, the SDKs' path is the gateway's own alone.
+func TestAuth0RevocationWithoutTheUpstreams(t *testing.T) {
+	r := corsRig(t, withAuth0(false), func(r *rig, _ *Config, _ *ortengine.Config) { delete(r.meta, "revocation_endpoint") })
+	h := r.do(http.MethodOptions, "/oauth/revoke", "", "Origin", good, requestMethod, "POST", requestHeaders, "auth0-client").Header
+	if h.Get(allowOrigin) != good || !hasToken(h.Values(allowHeaders), "Auth0-Client") || r.last().path != "/realms/r/token" {
+		t.Errorf("the preflight: %v, asked %+v", h, r.last())
+	}
+	if resp := r.do(http.MethodPost, "/oauth/revoke", "client_id=spa&token=ORT1.x", "Origin", good); resp.StatusCode != http.StatusOK || resp.Header.Get(allowOrigin) != good {
+		t.Errorf("revoking: %d %v", resp.StatusCode, resp.Header)
+	}
+	if resp := r.do(http.MethodGet, "/oauth/revoke", ""); resp.StatusCode != http.StatusMethodNotAllowed {
+		t.Errorf("a GET: %d", resp.StatusCode)
+	}
+	for _, got := range r.asked {
+		if got.method != http.MethodOptions || got.path != "/realms/r/token" {
+			t.Errorf("it reached the upstream: %+v", got)
+		}
+	}
+}
+
+// An upstream's own path keeps its meaning, however it is spelled.
+func TestAuth0PathsGiveWay(t *testing.T) {
+	r := newRig(t, withAuth0(false), func(r *rig, _ *Config, _ *ortengine.Config) {
+		r.meta["authorization_endpoint"], r.meta["introspection_endpoint"] = public+"/Authorize/", public+"/oauth/token"
+	})
+	if r.do(http.MethodGet, "/Authorize/?a=b", ""); r.last().path != "/Authorize/" {
+		t.Errorf("the upstream got %+v", r.last())
+	}
+	if r.do(http.MethodPost, "/oauth/token", "token=a"); r.last().path != "/oauth/token" {
+		t.Errorf("the upstream got %+v", r.last())
 	}
 }

@@ -122,10 +122,12 @@ func (a *authorization) read(raw string, query bool) (rewritten string, changed 
 	}
 	client := form.Get("client_id")
 	a.failed = form
-	if changed, err = a.asksForMessage(form); err != nil {
+	message, err := a.asksForMessage(form)
+	if err != nil {
 		return raw, false, err
 	}
-	a.message = a.message || changed
+	a.message = a.message || message
+	changed = a.renameAudience(form) || message
 	if err := a.mustLogIn(form, &changed); err != nil {
 		return raw, false, err
 	}

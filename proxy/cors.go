@@ -167,7 +167,7 @@ func (c *cors) ask(ctx context.Context, r *http.Request, at *location, origin st
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	path := at.path
-	if at.kind == endpointOwn {
+	if at.own() {
 		if len(at.providers) == 0 {
 			return allowance{}, false
 		}
@@ -223,10 +223,20 @@ func (g *Gateway) crossOrigin(w http.ResponseWriter, r *http.Request, at *locati
 		w.Header().Set("Allow", "POST")
 		return e
 	}
-	if r.Method != http.MethodOptions || r.Header.Get(requestMethod) == "" || !at.crossOrigin() {
+	preflight := r.Method == http.MethodOptions && r.Header.Get(requestMethod) != ""
+	switch {
+	case !preflight && at.own():
+		allow := http.MethodGet
+		if at.path == ownRevocation {
+			allow = http.MethodPost
+		}
+		w.Header().Set("Allow", allow)
+		w.WriteHeader(http.StatusMethodNotAllowed)
+		return nil
+	case !preflight || !at.crossOrigin():
 		return g.passThrough(w, r, at)
 	}
-	if g.CORSOrigins != nil || at.kind == endpointOwn {
+	if g.CORSOrigins != nil || at.own() {
 		g.cors.preflight(w, r, at)
 		return nil
 	}

@@ -211,10 +211,10 @@ func (g *Gateway) answer(w http.ResponseWriter, r *http.Request, h handler, at *
 }
 
 func (g *Gateway) handle(w http.ResponseWriter, r *http.Request, h handler, at *location) error {
-	if at.alias == "" {
+	if at.alias == "" && !g.Auth0.Paths {
 		return h(w, r, at)
 	}
-	if at.kind == endpointAuthorization || at.kind == endpointEndSession {
+	if at.alias != "" && (at.kind == endpointAuthorization || at.kind == endpointEndSession) {
 		g.leadToOwn(w, r, at)
 		return nil
 	}

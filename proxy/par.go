@@ -19,7 +19,11 @@ func (g *Gateway) push(w http.ResponseWriter, r *http.Request, at *location) err
 	if e != nil {
 		return e
 	}
-	changed := g.dropOffline(f.form, f.client)
+	changed, err := (&authorization{Gateway: g, at: at, from: r}).asksForMessage(f.form)
+	if err != nil {
+		return err
+	}
+	changed = g.dropOffline(f.form, f.client) || changed
 	asked, _ := asks(f.form)
 	if !asked || f.form.Has("request") {
 		var body []byte

@@ -15,7 +15,7 @@ const ownRevocation = "/_ort/revoke"
 // revoke handles the revocation endpoint (RFC 7009): an ORT ends its session, any
 // other token passes.
 func (g *Gateway) revoke(w http.ResponseWriter, r *http.Request, at *location) error {
-	return g.revocation(w, r, at, at.path == ownRevocation)
+	return g.revocation(w, r, at, at.own())
 }
 
 // revokeOwn is the revocation endpoint where the upstream has none.
@@ -83,7 +83,7 @@ func (g *Gateway) revokeORT(ctx context.Context, f *formRequest, token string) (
 // authenticated has the upstream authenticate a confidential client: it is asked
 // at its revocation endpoint, with a made-up token.
 func (g *Gateway) authenticated(ctx context.Context, f *formRequest) (refused *reply, err error) {
-	if f.at.kind != endpointRevocation || f.at.path == ownRevocation {
+	if f.at.kind != endpointRevocation || f.at.own() {
 		return nil, refusal(http.StatusBadRequest, ortengine.UnsupportedTokenType, "The identity provider has no revocation endpoint to authenticate this client")
 	}
 	ctx, cancel := context.WithTimeout(ctx, g.UpstreamTimeout)

@@ -48,6 +48,10 @@ func (l *location) name() string {
 	return endpointNames[l.kind]
 }
 
+// own says whether the gateway alone has an endpoint: the upstream never hears of
+// its path.
+func (l *location) own() bool { return l.kind == endpointOwn || l.path == ownRevocation }
+
 // places are the login places that an endpoint belongs to.
 func (l *location) places() []string {
 	places := make([]string, len(l.providers))
