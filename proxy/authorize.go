@@ -51,7 +51,7 @@ func (g *Gateway) authorize(w http.ResponseWriter, r *http.Request, at *location
 	if err != nil {
 		return a.fail(w, r, err)
 	}
-	return g.sendTimed(w, r, edit, a.observe)
+	return g.sendTimed(w, r, edit, true, a.observe)
 }
 
 // authorization is one authorization request on its way.
@@ -105,7 +105,9 @@ func (a *authorization) readBody(w http.ResponseWriter, r *http.Request) ([]byte
 
 // asksLoosely says whether online_access may be meant in text that cannot be
 // parsed.
-func asksLoosely(text string) bool { return strings.Contains(text, onlineAccess) }
+func asksLoosely(text string) bool {
+	return strings.Contains(text, onlineAccess) || strings.Contains(text, "%") && bytes.Contains(decodeFully(text), []byte(onlineAccess))
+}
 
 // read looks at the parameters of a query or body and rewrites them where they
 // ask for online_access. The rows of the table in the contract, in their order.
@@ -131,7 +133,9 @@ func (a *authorization) read(raw string, query bool) (rewritten string, changed 
 	if err := a.mustLogIn(form, &changed); err != nil {
 		return raw, false, err
 	}
-	changed = a.dropOffline(form, client) || changed
+	if !a.repeats(form) {
+		changed = a.dropOffline(form, client) || changed
+	}
 	asked, repeated := asks(form)
 	switch {
 	case repeated:
@@ -165,6 +169,10 @@ func (a *authorization) mustLogIn(form *rewrite.Form, changed *bool) error {
 		return nil
 	}
 	must, err := a.Engine.MustLogIn(a.from.Context(), a.at.providers[0].Authorization, sessions.BrowserOf(cookie))
+	if asked, _ := asks(form); err != nil && !asked && len(a.logins.in(a.from.Header)) == 0 {
+		a.Logger.LogAttrs(a.from.Context(), slog.LevelWarn, "looking whether a browser has to log in", slog.Any("error", err))
+		return nil // a store that is down holds up only what asks for online_access or carries a login cookie
+	}
 	if err != nil || !must {
 		return err
 	}
@@ -196,13 +204,33 @@ func asks(form *rewrite.Form) (asked, repeated bool) {
 // dropOffline takes offline_access out of a request of a client that gets
 // refresh tokens as ORTs alone: no script in its page can ask for one that
 // outlives the session.
+//
+// A request that names two clients or scopes is left to the upstream with
+// offline_access in none of them: nobody knows which one it reads.
 func (g *Gateway) dropOffline(form *rewrite.Form, client string) bool {
-	scope := form.Get("scope")
-	if !g.Engine.Policy.IsOnlineOnly(client) || !rewrite.HasScope(scope, offlineAccess) {
+	if !slices.ContainsFunc(append(form.Values("client_id"), client), g.Engine.Policy.IsOnlineOnly) {
 		return false
 	}
-	setScope(form, rewrite.RemoveScope(scope, offlineAccess))
+	scopes := form.Values("scope")
+	if !slices.ContainsFunc(scopes, func(s string) bool { return rewrite.HasScope(s, offlineAccess) }) {
+		return false
+	}
+	setScope(form, rewrite.RemoveScope(scopes[0], offlineAccess))
+	for _, s := range scopes[1:] {
+		form.Add("scope", rewrite.RemoveScope(s, offlineAccess))
+	}
 	return true
+}
+
+// maxRewritten bounds how many challenges of the gateway's own are remembered.
+const maxRewritten = 50000
+
+// repeats says whether a request is one that the gateway has rewritten and the
+// upstream sent back to it, in a form or a redirect: its offline_access is the
+// gateway's. Nothing but a transaction makes a token of its code.
+func (a *authorization) repeats(form *rewrite.Form) bool {
+	_, ours := a.rewritten.get(form.Get("code_challenge"))
+	return ours
 }
 
 func setScope(form *rewrite.Form, scope string) {
@@ -233,7 +261,7 @@ func (a *authorization) begin(ctx context.Context, form *rewrite.Form, client, t
 			slog.String("issuer", provider.Issuer))
 		setScope(form, rewrite.RemoveScope(scope, onlineAccess))
 		return nil, nil
-	case thumbprint != "" && !dpop.ValidThumbprint(thumbprint):
+	case thumbprint != "" && !dpop.ValidThumbprint(thumbprint) && a.mayIssue(client, audiences(form)):
 		return nil, invalidRequest("dpop_jkt is not a JWK thumbprint")
 	}
 	added := a.upstreamScopes(provider, scope)
@@ -255,7 +283,15 @@ func (a *authorization) begin(ctx context.Context, form *rewrite.Form, client, t
 		a.cookie = a.browserCookie()
 	}
 	a.rewrite(form, scope, added, begun)
+	if a.Engine.Policy.IsOnlineOnly(client) {
+		a.rewritten.add(begun.Challenge, struct{}{}, ownerLife)
+	}
 	return &begun, nil
+}
+
+// mayIssue says whether this client may get an ORT for these audiences.
+func (g *Gateway) mayIssue(client string, audiences []string) bool {
+	return g.Engine.Policy.AllowsClient(client) && g.Engine.Policy.AllowsAudiences(audiences)
 }
 
 // browserCookie is the browser's cookie, made once for a request.
@@ -287,11 +323,11 @@ func (a *authorization) rewrite(form *rewrite.Form, scope string, added []string
 	setScope(form, rewrite.AddScope(rewrite.RemoveScope(scope, onlineAccess), added...))
 	form.Set("code_challenge", begun.Challenge)
 	form.Set("code_challenge_method", "S256")
+	if begun.None { // no ORT: DPoP is the upstream's
+		return
+	}
 	if !a.DPoPUpstream {
 		form.Del("dpop_jkt")
-	}
-	if begun.None {
-		return
 	}
 	if a.UpstreamConsent && slices.Contains(added, offlineAccess) {
 		if prompt := form.Get("prompt"); !rewrite.HasScope(prompt, "none") {
@@ -300,10 +336,22 @@ func (a *authorization) rewrite(form *rewrite.Form, scope string, added []string
 	}
 	if rewrite.HasScope(scope, "openid") {
 		oldest := int64(a.Absolute / time.Second)
-		if asked, err := strconv.ParseInt(form.Get("max_age"), 10, 64); !form.Has("max_age") || err == nil && asked > oldest {
+		if !form.Has("max_age") || isOlder(form.Get("max_age"), oldest) {
 			form.Set("max_age", strconv.FormatInt(oldest, 10))
 		}
 	}
+}
+
+// isOlder says whether some reader takes a max_age for more than so many seconds:
+// strictly it is a number in digits (OIDC Core section 3.1.2.1), but there are
+// those that read 1e9, and digits that fit no integer.
+func isOlder(maxAge string, oldest int64) bool {
+	maxAge = strings.TrimSpace(maxAge)
+	if n, err := strconv.ParseInt(maxAge, 0, 64); err == nil {
+		return n > oldest
+	}
+	f, err := strconv.ParseFloat(maxAge, 64)
+	return (err == nil || errors.Is(err, strconv.ErrRange)) && f > float64(oldest)
 }
 
 // returnsCode says whether a response_type has a code in it (OAuth 2.0 Multiple

@@ -62,6 +62,7 @@ type Gateway struct {
 	cors      *cors
 	logins    *loginCookies
 	owners    *redirectOwners
+	rewritten *recent[string, struct{}] // code challenges that the gateway put into requests of online-only clients
 	streams   *streams
 	own       http.Handler // below /_ort/
 	routes    atomic.Pointer[routes]
@@ -96,6 +97,7 @@ func New(c Config) (*Gateway, error) {
 	g.cors = newCORS(g)
 	g.logins = &loginCookies{names: c.LoginCookies, now: c.Now}
 	g.owners = newRedirectOwners(g)
+	g.rewritten = newRecent[string, struct{}](maxRewritten, c.Now)
 	g.handlers = [endpointCount]handler{
 		endpointAuthorization: g.authorize,   // RFC 6749 section 3.1
 		endpointPAR:           g.push,        // RFC 9126
@@ -171,21 +173,24 @@ func (g *Gateway) plain(w http.ResponseWriter, r *http.Request) {
 
 // passThrough forwards a request to an endpoint that is known, and no more.
 func (g *Gateway) passThrough(w http.ResponseWriter, r *http.Request, _ *location) error {
-	return g.sendTimed(w, r, requestEdit{}, func(resp *http.Response, sent []sessions.CookieHash) error {
+	return g.sendTimed(w, r, requestEdit{}, false, func(resp *http.Response, sent []sessions.CookieHash) error {
 		return g.seen(r, resp, "", sent)
 	})
 }
 
 // sendTimed sends a request to an endpoint that is known, without dead login
-// cookies; the answer has to begin within the upstream time-out. observe is told
+// cookies; the answer has to begin within the upstream time-out. strict says that
+// nothing goes up where the store cannot tell which are dead. observe is told
 // which login cookies went up.
-func (g *Gateway) sendTimed(w http.ResponseWriter, r *http.Request, edit requestEdit, observe func(*http.Response, []sessions.CookieHash) error) error {
+func (g *Gateway) sendTimed(w http.ResponseWriter, r *http.Request, edit requestEdit, strict bool, observe func(*http.Response, []sessions.CookieHash) error) error {
 	ctx, cancel := context.WithCancelCause(r.Context())
 	defer cancel(nil)
 	out := g.forwarder.outgoing(ctx, r, edit)
 	sent, err := g.withhold(out, g.logins.in(r.Header))
-	if err != nil {
+	if err != nil && strict {
 		return err
+	} else if err != nil {
+		g.Logger.LogAttrs(r.Context(), slog.LevelWarn, "looking whether a login cookie is dead", slog.Any("error", err))
 	}
 	patience := time.AfterFunc(g.UpstreamTimeout, func() { cancel(errSilent) })
 	defer patience.Stop()

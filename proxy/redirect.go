@@ -47,7 +47,7 @@ func (o *redirectOwners) saw(r *http.Request, resp *http.Response) {
 		return
 	}
 	form, err := rewrite.ParseForm(r.URL.RawQuery)
-	if err != nil || form.Duplicate() != "" || form.Has("request") || form.Has("request_uri") {
+	if err != nil || form.Duplicate() != "" || form.Lookalike(decisive...) != "" || form.Has("request") || form.Has("request_uri") {
 		return
 	}
 	client, uri := form.Get("client_id"), form.Get("redirect_uri")
@@ -67,9 +67,10 @@ func leadsTo(location, uri string) bool {
 	if err != nil || got.User != nil {
 		return false
 	}
+	rest, sameQuery := strings.CutPrefix(got.RawQuery, want.RawQuery)
+	sameQuery = sameQuery && (want.RawQuery == "" || rest == "" || rest[0] == '&')
 	samePath := got.EscapedPath() == want.EscapedPath() || strings.Trim(got.EscapedPath(), "/") == "" && want.EscapedPath() == ""
-	return samePath && got.Opaque == want.Opaque && strings.EqualFold(got.Scheme, want.Scheme) && strings.EqualFold(got.Host, want.Host) &&
-		strings.HasPrefix(got.RawQuery, want.RawQuery)
+	return samePath && got.Opaque == want.Opaque && strings.EqualFold(got.Scheme, want.Scheme) && strings.EqualFold(got.Host, want.Host) && sameQuery
 }
 
 // deliver is the redirect that gives an error to the client (RFC 6749 section
