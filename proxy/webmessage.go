@@ -47,7 +47,7 @@ func (g *Gateway) asMessage(r *http.Request, resp *http.Response, params *rewrit
 		return nil
 	}
 	resp.Body.Close()
-	for _, name := range []string{"Location", "Content-Length", "Content-Encoding", "X-Frame-Options", "Content-Type", "ETag"} {
+	for _, name := range ofTheRedirect {
 		resp.Header.Del(name)
 	}
 	for name, values := range header {
@@ -56,8 +56,17 @@ func (g *Gateway) asMessage(r *http.Request, resp *http.Response, params *rewrit
 	resp.StatusCode, resp.Status = http.StatusOK, "200 OK"
 	resp.Body, resp.ContentLength = io.NopCloser(bytes.NewReader(page)), int64(len(page))
 	resp.Header.Set("Content-Length", strconv.Itoa(len(page)))
-	resp.TransferEncoding = nil
+	resp.TransferEncoding, resp.Trailer = nil, nil
 	return nil
+}
+
+// ofTheRedirect are the fields of the upstream's answer that do not fit the page
+// in its place: what describes the body, and what keeps a page from the one that
+// waits for it.
+var ofTheRedirect = []string{
+	"Location", "Content-Length", "Content-Encoding", "Content-Language", "Content-Type", "ETag", "Last-Modified", "Trailer",
+	"Accept-Ranges", "Content-Digest", "Repr-Digest", "Refresh",
+	"X-Frame-Options", "Content-Security-Policy-Report-Only", "Cross-Origin-Opener-Policy", "Cross-Origin-Embedder-Policy", "Cross-Origin-Resource-Policy",
 }
 
 var messageTemplate = template.Must(template.New("message").Parse(`<!doctype html>
@@ -69,11 +78,10 @@ var messageTemplate = template.Must(template.New("message").Parse(`<!doctype htm
 // messagePage posts the parameters of a response to the origin of a redirect_uri,
 // in the form that Auth0's SDK reads.
 func messagePage(uri string, params *rewrite.Form) ([]byte, http.Header, bool) {
-	u, err := url.Parse(uri)
-	if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
+	origin, ok := originOf(uri)
+	if !ok {
 		return nil, nil, false
 	}
-	origin := u.Scheme + "://" + u.Host
 	response := map[string]string{}
 	for _, name := range []string{"code", "state", "error", "error_description", "error_uri", "iss", "session_state"} {
 		if params.Has(name) {
@@ -96,8 +104,25 @@ func messagePage(uri string, params *rewrite.Form) ([]byte, http.Header, bool) {
 	return page.Bytes(), http.Header{
 		"Content-Type":            {"text/html; charset=utf-8"},
 		"Cache-Control":           {"no-store"},
-		"Content-Security-Policy": {"default-src 'none'; script-src 'nonce-" + nonce + "'; frame-ancestors " + origin},
+		"Content-Security-Policy": {"default-src 'none'; script-src 'nonce-" + nonce + "'; base-uri 'none'; form-action 'none'; frame-ancestors " + origin},
 		"Referrer-Policy":         {"no-referrer"},
 		"X-Content-Type-Options":  {"nosniff"},
 	}, true
+}
+
+// originOf is the origin of a redirect_uri, as it may stand in a policy: nothing in
+// it ends a directive.
+func originOf(uri string) (string, bool) {
+	u, err := url.Parse(uri)
+	if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
+		return "", false
+	}
+	for _, c := range []byte(u.Host) {
+		switch {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '-', c == '.', c == '_', c == ':', c == '[', c == ']':
+		default:
+			return "", false
+		}
+	}
+	return u.Scheme + "://" + u.Host, true
 }
