@@ -30,8 +30,13 @@ type allowance struct {
 	credentials bool
 }
 
-// client and origin that an allowance is for.
-type corsKey struct{ client, origin string }
+// corsKey is the client and origin that an allowance is for. An empty client: any,
+// for what comes without one (a preflight). asked: the upstream said so when it
+// was asked, which names no client.
+type corsKey struct {
+	client, origin string
+	asked          bool
+}
 
 const (
 	corsLife = time.Hour
@@ -50,7 +55,7 @@ func newCORS(g *Gateway) *cors {
 	return &cors{g: g, allowed: newRecent[corsKey, allowance](maxCORS, g.Now)}
 }
 
-// has says whether browsers of other origins call an endpoint with DPoP.
+// crossOrigin says whether browsers of other origins call an endpoint with DPoP.
 func (l *location) crossOrigin() bool {
 	switch l.kind {
 	case endpointToken, endpointRevocation, endpointPAR, endpointOwn:
@@ -73,7 +78,8 @@ func (c *cors) passed(h http.Header, r *http.Request, at *location, client strin
 	if !ok {
 		return
 	}
-	c.remember(client, origin, a)
+	c.remember(corsKey{client: client, origin: origin}, a)
+	c.remember(corsKey{origin: origin}, a)
 	addExposed(h)
 }
 
@@ -86,9 +92,9 @@ func allowanceIn(h http.Header, origin string) (allowance, bool) {
 	return allowance{origin: got, credentials: h.Get(allowCredentials) == "true"}, true
 }
 
-func (c *cors) remember(client, origin string, a allowance) {
-	if len(client) <= maxName && len(origin) <= maxName {
-		c.allowed.add(corsKey{client, origin}, a, corsLife)
+func (c *cors) remember(k corsKey, a allowance) {
+	if len(k.client) <= maxName && len(k.origin) <= maxName {
+		c.allowed.add(k, a, corsLife)
 	}
 }
 
@@ -121,12 +127,18 @@ func (c *cors) decorate(h http.Header, r *http.Request, at *location, client str
 }
 
 func (c *cors) of(ctx context.Context, r *http.Request, at *location, client, origin string) (allowance, bool) {
-	if a, ok := c.allowed.get(corsKey{client, origin}); ok {
-		return a, true
+	keys := []corsKey{{client: client, origin: origin}, {origin: origin, asked: true}}
+	for _, k := range keys {
+		if a, ok := c.allowed.get(k); ok {
+			return a, true
+		}
 	}
-	a, ok := c.ask(ctx, r, at, origin)
+	a, ok, answered := c.ask(ctx, r, at, origin)
 	if ok {
-		c.remember(client, origin, a)
+		c.remember(keys[1], a)
+	}
+	for i := 0; !answered && !ok && i < len(keys); i++ { // a yes is good while the upstream is down
+		a, ok = c.allowed.stale(keys[i])
 	}
 	return a, ok
 }
@@ -162,34 +174,35 @@ const askTimeout = 5 * time.Second
 
 // ask sends a preflight for an origin to the upstream's token endpoint, or to the
 // one that the client called. It does not name DPoP, of which the upstream knows
-// nothing.
-func (c *cors) ask(ctx context.Context, r *http.Request, at *location, origin string) (allowance, bool) {
+// nothing. answered says that the upstream is there, whatever it said.
+func (c *cors) ask(ctx context.Context, r *http.Request, at *location, origin string) (a allowance, ok, answered bool) {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	path := at.path
 	if at.own() {
 		if len(at.providers) == 0 {
-			return allowance{}, false
+			return allowance{}, false, false
 		}
 		token, err := url.Parse(at.providers[0].Token)
 		if err != nil {
-			return allowance{}, false
+			return allowance{}, false, false
 		}
 		path = token.EscapedPath()
 	}
 	out, err := http.NewRequestWithContext(ctx, http.MethodOptions, c.g.Upstream.Scheme+"://"+c.g.Upstream.Host+path, nil)
 	if err != nil {
-		return allowance{}, false
+		return allowance{}, false, false
 	}
 	upstream.PublicName(out, c.g.Public)
 	out.Header.Set("Origin", origin)
 	out.Header.Set(requestMethod, http.MethodPost)
 	resp, err := c.g.Transport.RoundTrip(out)
 	if err != nil {
-		return allowance{}, false
+		return allowance{}, false, false
 	}
 	resp.Body.Close()
-	return allowanceIn(resp.Header, origin)
+	a, ok = allowanceIn(resp.Header, origin)
+	return a, ok, resp.StatusCode < 500
 }
 
 // auth0Client is a field that Auth0's SDKs send of themselves, and no other
@@ -210,7 +223,7 @@ func checkMethod(r *http.Request) *ortengine.Error {
 	if !plain {
 		return refusal(http.StatusMethodNotAllowed, ortengine.InvalidRequest, "This endpoint takes POST")
 	}
-	if carriesORT([]byte(r.URL.RawQuery)) {
+	if carriesORT(r.URL.RawQuery) {
 		return invalidRequest("An online refresh token belongs in the body of a POST")
 	}
 	return nil

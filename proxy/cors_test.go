@@ -111,9 +111,9 @@ func TestWhatStrangersCanMakeUsRememberIsBounded(t *testing.T) {
 	r := corsRig(t)
 	r.cors.allowed.limit = 10
 	for i := range 100 {
-		r.cors.remember(strings.Repeat("c", i), good, allowance{origin: good})
+		r.cors.remember(corsKey{client: strings.Repeat("c", i), origin: good}, allowance{origin: good})
 	}
-	r.cors.remember(strings.Repeat("c", 1000), good, allowance{origin: good})
+	r.cors.remember(corsKey{client: strings.Repeat("c", 1000), origin: good}, allowance{origin: good})
 	if n := len(r.cors.allowed.values); n != 10 {
 		t.Errorf("%d allowances are kept, want 10", n)
 	}

@@ -37,7 +37,9 @@ func (g *Gateway) discover(w http.ResponseWriter, r *http.Request, at *location)
 		return nil
 	}
 	g.describe(object, provider)
-	got.Header.Del("Last-Modified")
+	for _, name := range []string{"Last-Modified", "Digest", "Repr-Digest", "Content-Digest", "Content-Md5", "Accept-Ranges"} { // of the upstream's bytes
+		got.Header.Del(name)
+	}
 	body := object.Bytes()
 	sum := sha256.Sum256(body)
 	tag := `"` + base64.RawURLEncoding.EncodeToString(sum[:12]) + `"`

@@ -17,9 +17,18 @@ func (g *Gateway) push(w http.ResponseWriter, r *http.Request, at *location) err
 	}
 	f, e := g.readForm(w, r, at)
 	if e != nil {
+		g.cors.decorate(w.Header(), r, at, "")
 		return e
 	}
-	changed, err := (&authorization{Gateway: g, at: at, from: r}).asksForMessage(f.form)
+	err := g.pushForm(w, r, f)
+	if err != nil {
+		g.cors.decorate(w.Header(), r, at, f.client)
+	}
+	return err
+}
+
+func (g *Gateway) pushForm(w http.ResponseWriter, r *http.Request, f *formRequest) error {
+	changed, err := (&authorization{Gateway: g, at: f.at, from: r}).asksForMessage(f.form)
 	if err != nil {
 		return err
 	}
@@ -30,7 +39,7 @@ func (g *Gateway) push(w http.ResponseWriter, r *http.Request, at *location) err
 		if changed {
 			body = []byte(f.form.String())
 		}
-		return g.passToken(w, f, body, false)
+		return g.pass(w, f, body)
 	}
 	if f.form.Lookalike(decisive...) != "" {
 		return invalidRequest("A parameter is named like another")
@@ -39,7 +48,7 @@ func (g *Gateway) push(w http.ResponseWriter, r *http.Request, at *location) err
 	if err != nil {
 		return err
 	}
-	reply, err := g.callPushed(f, begun != nil)
+	reply, err := g.callPushed(f, begun != nil && !begun.None)
 	if err != nil {
 		return err
 	}
@@ -72,7 +81,7 @@ func (g *Gateway) beginPushed(ctx context.Context, f *formRequest) (*ortengine.B
 // with any other is the upstream's.
 func (g *Gateway) mayRecord(f *formRequest) bool {
 	return returnsCode(f.form.Get("response_type")) && f.form.Get("code_challenge") != "" && f.at.providers[0].S256() &&
-		!rewrite.HasScope(f.form.Get("scope"), offlineAccess)
+		!rewrite.HasScope(f.form.Get("scope"), offlineAccess) && g.mayIssue(f.client, audiences(f.form))
 }
 
 // callPushed sends a pushed request; where it was recorded, its proof ends here.

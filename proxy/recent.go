@@ -35,6 +35,14 @@ func (m *recent[K, V]) get(k K) (V, bool) {
 	return e.value, true
 }
 
+// stale is what was remembered last, past its time too.
+func (m *recent[K, V]) stale(k K) (V, bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	e, ok := m.values[k]
+	return e.value, ok
+}
+
 func (m *recent[K, V]) add(k K, v V, life time.Duration) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

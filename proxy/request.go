@@ -6,6 +6,7 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -73,7 +74,7 @@ func checkFormHeader(h http.Header) *ortengine.Error {
 		return invalidRequest("The body must be application/x-www-form-urlencoded")
 	case charset != "" && !strings.EqualFold(charset, "utf-8"):
 		return invalidRequest("The charset of the body must be UTF-8")
-	case h.Get("Content-Encoding") != "" && !strings.EqualFold(h.Get("Content-Encoding"), "identity"):
+	case slices.ContainsFunc(h.Values("Content-Encoding"), func(v string) bool { return v != "" && !strings.EqualFold(v, "identity") }):
 		return invalidRequest("The body must not be compressed")
 	}
 	return nil
@@ -111,8 +112,11 @@ func checkQuery(query string) *ortengine.Error {
 		return nil
 	}
 	form, _ := rewrite.ParseForm(query)
-	if form == nil {
+	switch {
+	case form == nil:
 		return invalidRequest("The query has too many parameters")
+	case carriesORT(query):
+		return invalidRequest("An online refresh token belongs in the body")
 	}
 	for _, name := range tokenParameters {
 		if form.Has(name) {
@@ -129,6 +133,9 @@ func checkQuery(query string) *ortengine.Error {
 // 6749 section 2.3.1), or as the subject of an assertion (RFC 7523 section 3).
 func clientOf(r *http.Request, form *rewrite.Form) (string, *ortengine.Error) {
 	client := form.Get("client_id")
+	if len(r.Header.Values("Authorization")) > 1 {
+		return "", invalidRequest("The request authenticates twice")
+	}
 	for _, named := range []func() (string, bool){
 		func() (string, bool) { return basicClient(r) },
 		func() (string, bool) { return upstream.ClientOfAssertion(form.Get("client_assertion")) },
@@ -174,6 +181,8 @@ func audiences(form *rewrite.Form) []string {
 	return append(form.Values("audience"), form.Values("resource")...)
 }
 
-// carriesORT says whether an ORT stands anywhere in a body: it must not reach the
-// upstream.
-func carriesORT(raw []byte) bool { return strings.Contains(string(raw), ortengine.Prefix) }
+// carriesORT says whether an ORT stands anywhere in a body or query, in whatever
+// escapes: it must not reach the upstream.
+func carriesORT(raw string) bool {
+	return strings.Contains(raw, ortengine.Prefix) || strings.Contains(raw, "%") && strings.Contains(string(decodeFully(raw)), ortengine.Prefix)
+}

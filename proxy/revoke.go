@@ -1,12 +1,16 @@
 package proxy
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
+	"io"
 	"net/http"
+	"net/url"
 	"slices"
 
 	"github.com/ort-gateway/ort-gateway/ortengine"
+	"github.com/ort-gateway/ort-gateway/proxy/upstream"
 )
 
 // ownRevocation is the gateway's own revocation endpoint.
@@ -35,14 +39,18 @@ func (g *Gateway) revocation(w http.ResponseWriter, r *http.Request, at *locatio
 	token := f.form.Get("token")
 	switch {
 	case ortengine.IsORT(token):
-	case carriesORT(f.raw):
+	case carriesORT(string(f.raw)):
 		g.cors.decorate(w.Header(), r, at, f.client)
 		return invalidRequest("An online refresh token is revoked as token alone")
 	case own:
 		g.cors.decorate(w.Header(), r, at, f.client)
 		return refusal(http.StatusBadRequest, ortengine.UnsupportedTokenType, "Only online refresh tokens are revoked here")
 	default:
-		return g.passToken(w, f, nil, false)
+		err := g.pass(w, f, nil)
+		if err != nil {
+			g.cors.decorate(w.Header(), r, at, f.client)
+		}
+		return err
 	}
 	passed, err := g.revokeORT(r.Context(), f, token)
 	if passed != nil {
@@ -66,14 +74,15 @@ func (g *Gateway) revokeORT(ctx context.Context, f *formRequest, token string) (
 	if err != nil {
 		return nil, nil // RFC 7009 section 2.2: an unknown token is no error
 	}
-	if !f.at.issues(o.Issuer) {
+	provider := f.at.of(o.Issuer)
+	if provider == nil {
 		return nil, nil
 	}
 	if err := g.Engine.CheckRevocation(&o, f.client); err != nil {
 		return nil, err
 	}
 	if o.Thumbprint == "" || g.Engine.Policy.IsConfidential(f.client, g.authenticates(f)) {
-		if refused, err := g.authenticated(ctx, f); refused != nil || err != nil {
+		if refused, err := g.authenticated(ctx, f, provider); refused != nil || err != nil {
 			return refused, err
 		}
 	}
@@ -82,14 +91,25 @@ func (g *Gateway) revokeORT(ctx context.Context, f *formRequest, token string) (
 
 // authenticated has the upstream authenticate a confidential client: it is asked
 // at its revocation endpoint, with a made-up token.
-func (g *Gateway) authenticated(ctx context.Context, f *formRequest) (refused *reply, err error) {
-	if f.at.kind != endpointRevocation || f.at.own() {
+func (g *Gateway) authenticated(ctx context.Context, f *formRequest, p *upstream.Provider) (refused *reply, err error) {
+	path, ok := g.pathOf(endpointRevocation, p.Revocation)
+	if !ok {
 		return nil, refusal(http.StatusBadRequest, ortengine.UnsupportedTokenType, "The identity provider has no revocation endpoint to authenticate this client")
 	}
 	ctx, cancel := context.WithTimeout(ctx, g.UpstreamTimeout)
 	defer cancel()
-	f.form.Set("token", rand.Text())
-	r, err := g.call(ctx, f, []byte(f.form.String()))
+	ask := *f
+	if f.at.path != path { // an ORT that came to the end-session endpoint, or to the gateway's own
+		ask.Request = f.WithContext(ctx)
+		ask.URL, ask.RequestURI = &url.URL{Path: path}, path
+		ask.form.Del("refresh_token")
+	}
+	ask.form.Set("token", rand.Text())
+	var drop []string
+	if !g.DPoPUpstream {
+		drop = []string{"DPoP"}
+	}
+	r, err := g.call(ctx, &ask, []byte(ask.form.String()), drop...)
 	if err != nil || r.Status >= 500 {
 		return nil, upstreamDown(err)
 	}
@@ -113,8 +133,8 @@ func (g *Gateway) introspect(w http.ResponseWriter, r *http.Request, at *locatio
 	if e != nil {
 		return e
 	}
-	if !carriesORT(f.raw) {
-		return g.passToken(w, f, nil, false)
+	if !carriesORT(string(f.raw)) {
+		return g.pass(w, f, nil)
 	}
 	h := w.Header()
 	h.Set("Content-Type", "application/json")
@@ -125,25 +145,50 @@ func (g *Gateway) introspect(w http.ResponseWriter, r *http.Request, at *locatio
 
 // endSession handles the end-session endpoint (OIDC RP-Initiated Logout). An ORT
 // that is posted to it as refresh_token is revoked, as the upstream does with a
-// token of its own.
+// token of its own. One that comes in any other way goes nowhere.
 func (g *Gateway) endSession(w http.ResponseWriter, r *http.Request, at *location) error {
-	if r.Method != http.MethodPost || checkFormHeader(r.Header) != nil {
+	if carriesORT(r.URL.RawQuery) {
+		return invalidRequest("An online refresh token belongs in the body of a POST")
+	}
+	if r.Method == http.MethodGet || r.Method == http.MethodHead || r.Method == http.MethodOptions {
 		return g.logOut(w, r, at, nil)
 	}
 	raw, e := readBody(w, r)
 	if e != nil {
 		return e
 	}
-	if !carriesORT(raw) {
+	isForm := r.Method == http.MethodPost && checkFormHeader(r.Header) == nil
+	switch {
+	case !carriesORT(string(raw)) && isForm:
 		return g.logOut(w, r, at, raw)
+	case !carriesORT(string(raw)):
+		r.Body = io.NopCloser(bytes.NewReader(raw))
+		return g.logOut(w, r, at, nil)
+	case !isForm:
+		return invalidRequest("An online refresh token is posted in a form")
 	}
+	if err := g.revokePosted(w, r, at, raw); err != nil {
+		writeError(w, ortengine.AsError(err))
+	}
+	return nil
+}
+
+// revokePosted revokes an ORT that was posted to the end-session endpoint.
+func (g *Gateway) revokePosted(w http.ResponseWriter, r *http.Request, at *location, raw []byte) error {
 	f, e := g.parseForm(r, at, raw)
 	if e != nil {
-		writeError(w, e)
-		return nil
+		return e
 	}
-	if _, err := g.revokeORT(r.Context(), f, f.form.Get("refresh_token")); err != nil {
-		writeError(w, ortengine.AsError(err))
+	token := f.form.Get("refresh_token")
+	if !ortengine.IsORT(token) {
+		return invalidRequest("An online refresh token is posted as refresh_token alone")
+	}
+	passed, err := g.revokeORT(r.Context(), f, token)
+	switch {
+	case err != nil:
+		return err
+	case passed != nil:
+		g.writeReply(w, f, passed)
 		return nil
 	}
 	w.WriteHeader(http.StatusNoContent)

@@ -36,7 +36,7 @@ func (g *Gateway) token(w http.ResponseWriter, r *http.Request, at *location) er
 		err = g.codeGrant(w, f)
 	case grant == grantRefresh && ortengine.IsORT(f.form.Get("refresh_token")):
 		err = g.ortGrant(w, f)
-	case carriesORT(f.raw):
+	case carriesORT(string(f.raw)):
 		err = invalidRequest("An online refresh token is used with grant_type refresh_token alone")
 	case grant == grantRefresh:
 		err = g.passToken(w, f, nil, false)
@@ -51,7 +51,7 @@ func (g *Gateway) token(w http.ResponseWriter, r *http.Request, at *location) er
 
 // codeGrant redeems an authorization code (RFC 6749 section 4.1.3).
 func (g *Gateway) codeGrant(w http.ResponseWriter, f *formRequest) error {
-	if carriesORT(f.raw) {
+	if carriesORT(string(f.raw)) {
 		return invalidRequest("An online refresh token is used with grant_type refresh_token alone")
 	}
 	ctx := f.Context()
@@ -102,7 +102,7 @@ func (g *Gateway) redeem(ctx context.Context, f *formRequest, t sessions.Transac
 		Transaction: t, Issuer: provider.Issuer, Client: f.client, Code: f.form.Get("code"), Thumbprint: thumbprint,
 		Send: func(ctx context.Context, verifier string) (ortengine.Answer, error) {
 			f.form.Set("code_verifier", verifier)
-			return g.callToken(ctx, f, provider, !t.None)
+			return g.callToken(ctx, f, provider, callFor{login: !t.None, dpop: t.None})
 		},
 	})
 }
@@ -154,7 +154,7 @@ func (g *Gateway) exchange(ctx context.Context, f *formRequest, opened **ortengi
 		ORT: o, Audiences: audiences(f.form),
 		Send: func(ctx context.Context, credential string) (ortengine.Answer, error) {
 			f.form.Set("refresh_token", credential)
-			return g.callToken(ctx, f, provider, false)
+			return g.callToken(ctx, f, provider, callFor{})
 		},
 	})
 }
@@ -228,9 +228,9 @@ func (g *Gateway) device(w http.ResponseWriter, r *http.Request, at *location) e
 	if asked || dropped {
 		body = []byte(f.form.String())
 	}
-	reply, err := g.call(r.Context(), f, body)
+	reply, err := g.callPlain(f, body)
 	if err != nil {
-		return upstreamDown(err)
+		return silence(at, err)
 	}
 	if asked && !rewrite.HasScope(scope, offlineAccess) && reply.object != nil {
 		if code, ok := reply.object.Text("device_code"); ok {
@@ -249,16 +249,39 @@ func (g *Gateway) device(w http.ResponseWriter, r *http.Request, at *location) e
 func (g *Gateway) passToken(w http.ResponseWriter, f *formRequest, body []byte, strip bool) error {
 	reply, err := g.callPlain(f, body)
 	if err != nil {
-		return upstreamDown(err)
+		return silence(f.at, err)
 	}
-	if (strip || g.Engine.Policy.IsOnlineOnly(f.client)) && reply.Status == http.StatusOK {
-		if reply.object == nil {
-			return refusal(http.StatusBadGateway, ortengine.ServerError, "The identity provider's answer is not a JSON object")
-		}
+	strip = strip || g.Engine.Policy.IsOnlineOnly(f.client)
+	if reply.object == nil && (reply.Status == http.StatusOK || strip && reply.Status < 300) {
+		return refusal(http.StatusBadGateway, ortengine.ServerError, "The identity provider's answer is not a JSON object")
+	}
+	if strip && reply.Status < 300 {
 		reply.object.Del("refresh_token")
 	}
 	g.writeReply(w, f, reply)
 	return nil
+}
+
+// pass passes a request to another endpoint whose body was read, with another body
+// where one is given.
+func (g *Gateway) pass(w http.ResponseWriter, f *formRequest, body []byte) error {
+	reply, err := g.callPlain(f, body)
+	if err != nil {
+		return silence(f.at, err)
+	}
+	g.writeReply(w, f, reply)
+	return nil
+}
+
+// silence is the answer where the upstream gives none.
+func silence(at *location, cause error) *ortengine.Error {
+	switch at.kind {
+	case endpointToken, endpointRevocation, endpointPAR:
+		return upstreamDown(cause)
+	}
+	e := refusal(http.StatusBadGateway, ortengine.ServerError, "The identity provider does not answer")
+	e.Cause = cause
+	return e
 }
 
 // reply is an answer of the upstream that was read whole.
@@ -266,6 +289,7 @@ type reply struct {
 	*fetched
 	object *rewrite.Object // nil where the body is not one JSON object
 	own    bool            // concerns an ORT: the gateway is its author
+	dpop   bool            // its DPoP nonce is the upstream's all the same
 }
 
 // maxReply bounds an answer of the upstream's token-like endpoints, in bytes.
@@ -298,18 +322,24 @@ func (g *Gateway) callPlain(f *formRequest, body []byte) (*reply, error) {
 	return g.call(ctx, f, body)
 }
 
-// callToken sends a request that concerns an ORT and reads from the answer what
-// the rules need. issued says that an ORT may come of it.
-func (g *Gateway) callToken(ctx context.Context, f *formRequest, p *upstream.Provider, issued bool) (ortengine.Answer, error) {
+// callFor says what a token request is for.
+type callFor struct {
+	login bool // an ORT may come of it: its ID token is read
+	dpop  bool // no ORT may: DPoP is between client and upstream
+}
+
+// callToken sends a request whose transaction or token is the gateway's, and reads
+// from the answer what the rules need.
+func (g *Gateway) callToken(ctx context.Context, f *formRequest, p *upstream.Provider, to callFor) (ortengine.Answer, error) {
 	var drop []string
-	if !g.DPoPUpstream {
+	if !g.DPoPUpstream && !to.dpop {
 		drop = []string{"DPoP"}
 	}
 	r, err := g.call(ctx, f, []byte(f.form.String()), drop...)
 	if err != nil {
 		return ortengine.Answer{}, err
 	}
-	r.own = true
+	r.own, r.dpop = true, to.dpop
 	a := ortengine.Answer{Status: r.Status, Reply: r}
 	switch {
 	case r.object == nil && r.Status == http.StatusOK:
@@ -317,7 +347,7 @@ func (g *Gateway) callToken(ctx context.Context, f *formRequest, p *upstream.Pro
 		a.Credential, _ = rewrite.Salvage(r.Body, "refresh_token")
 	case r.Status == http.StatusOK:
 		a.Credential, _ = r.object.Text("refresh_token")
-		if issued {
+		if to.login {
 			a.Login = g.login(ctx, r.object, p, f.client)
 		}
 	case r.object != nil:
@@ -388,7 +418,7 @@ func (g *Gateway) writeReply(w http.ResponseWriter, f *formRequest, r *reply) {
 	}
 	if r.own {
 		r.Header.Set("Cache-Control", "no-store")
-		if !g.DPoPUpstream {
+		if !g.DPoPUpstream && !r.dpop {
 			r.Header.Del("DPoP-Nonce")
 			if nonce := g.Verifier.Nonce(); nonce != "" && r.Status < 300 {
 				r.Header.Set("DPoP-Nonce", nonce)
