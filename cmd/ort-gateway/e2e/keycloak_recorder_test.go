@@ -25,7 +25,8 @@ type recorder struct {
 	authorizations []url.Values // parameters of authorization and pushed requests
 	calls          []tokenCall
 	leaks          []string
-	lose           int // so many answers of the token endpoint do not reach the gateway
+	lose           int   // so many answers of the token endpoint do not reach the gateway
+	held           *held // holds the next of them
 }
 
 // tokenCall is a request at a realm's token endpoint.
@@ -130,6 +131,13 @@ func (rec *recorder) answer(resp *http.Response) error {
 		call.form = form
 	}
 	rec.calls = append(rec.calls, call)
+	if h := rec.held; h != nil {
+		rec.held = nil
+		rec.mu.Unlock()
+		close(h.seen)
+		<-h.release
+		rec.mu.Lock()
+	}
 	if rec.lose > 0 {
 		rec.lose--
 		return errors.New("lost")
@@ -142,6 +150,18 @@ func (rec *recorder) loseAnswers(n int) {
 	rec.mu.Lock()
 	defer rec.mu.Unlock()
 	rec.lose = n
+}
+
+// held is an answer that Keycloak has given and the gateway has not got yet.
+type held struct{ seen, release chan struct{} }
+
+// holdAnswer holds the next answer of the token endpoint until it is released.
+func (rec *recorder) holdAnswer() *held {
+	h := &held{seen: make(chan struct{}), release: make(chan struct{})}
+	rec.mu.Lock()
+	defer rec.mu.Unlock()
+	rec.held = h
+	return h
 }
 
 // issued lists every refresh token that Keycloak has issued.

@@ -1,9 +1,13 @@
 package e2e
 
 import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
 	"net"
 	"net/http"
 	"net/url"
+	"strings"
 	"testing"
 	"time"
 )
@@ -56,12 +60,57 @@ func keycloakRotationLost(t *testing.T, kc *keycloak) {
 	}
 }
 
+// A client that leaves while its request is at Keycloak loses nothing: the rotated token is kept, the code is not sent again.
+func keycloakClientLeft(t *testing.T, kc *keycloak) {
+	st := kc.realmStack(t, "rotating", nil)
+	a := st.app("spa", nil)
+	a.login(t)
+	leave := func(form url.Values) {
+		t.Helper()
+		h := st.rec.holdAnswer()
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() {
+			_, err := a.tokenContext(ctx, form)
+			done <- err
+		}()
+		select {
+		case <-h.seen:
+		case err := <-done:
+			t.Fatalf("the request never reached Keycloak: %v", err)
+		}
+		cancel()
+		if err := <-done; err == nil {
+			t.Error("the client was to leave, but got an answer")
+		}
+		close(h.release)
+	}
+	for range 3 {
+		leave(a.refreshForm(nil))
+		a.works(t)
+	}
+	code, verifier := a.code(t, nil), a.lastVerifier
+	st.secret(code)
+	leave(a.codeForm(code, verifier))
+	calls := len(st.rec.tokenCalls())
+	a.refused(t, code, verifier)
+	if now := len(st.rec.tokenCalls()); now != calls {
+		t.Error("a code that was exchanged went up again")
+	}
+	a.works(t)
+	for i, c := range st.rec.tokenCalls() {
+		if c.status != http.StatusOK {
+			t.Errorf("token request %d: Keycloak answered %d", i+1, c.status)
+		}
+	}
+}
+
 // The realms' clients name a back-channel logout URL without a host: Keycloak calls it at its public origin, which is
 // the gateway's whatever port that has.
 func keycloakBackChannel(t *testing.T, kc *keycloak) {
 	st := kc.stack(t, nil)
 	a := st.app("spa", nil)
-	a.login(t)
+	sid := sessionID(t, a.login(t))
 	if err := st.gateway.terminate(20 * time.Second); err != nil {
 		t.Fatal(err)
 	}
@@ -72,12 +121,11 @@ func keycloakBackChannel(t *testing.T, kc *keycloak) {
 	calls := make(chan url.Values, 10)
 	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_ = r.ParseForm()
-		r.PostForm.Set("path", r.URL.Path)
-		calls <- r.PostForm
+		calls <- url.Values{"path": {r.URL.Path}, "logout_token": r.PostForm["logout_token"]}
 	})}
 	go func() { _ = server.Serve(listener) }()
 	defer server.Close()
-	kc.admin(t, http.MethodPost, "ort/users/"+kc.user(t, "ort", "alice")+"/logout", nil, nil)
+	kc.admin(t, http.MethodDelete, "ort/sessions/"+sid, nil, nil)
 	select {
 	case got := <-calls:
 		if got.Get("path") != "/_ort/backchannel-logout" || got.Get("logout_token") == "" {
@@ -86,4 +134,24 @@ func keycloakBackChannel(t *testing.T, kc *keycloak) {
 	case <-time.After(10 * time.Second):
 		t.Error("no back-channel call came")
 	}
+}
+
+// sessionID returns the sid of an answer's ID token.
+func sessionID(t *testing.T, got *answer) string {
+	t.Helper()
+	var claims struct {
+		SessionID string `json:"sid"`
+	}
+	parts := strings.Split(got.IDToken, ".")
+	if len(parts) != 3 {
+		t.Fatalf("%s: no ID token", got.what)
+	}
+	payload, err := base64.RawURLEncoding.DecodeString(parts[1])
+	if err == nil {
+		err = json.Unmarshal(payload, &claims)
+	}
+	if err != nil || claims.SessionID == "" {
+		t.Fatalf("%s: the ID token has no sid: %v", got.what, err)
+	}
+	return claims.SessionID
 }

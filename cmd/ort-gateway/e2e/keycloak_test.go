@@ -53,6 +53,7 @@ func TestKeycloak(t *testing.T) {
 		{"lost answers", keycloakLostAnswers},
 		{"rotation", keycloakRotation},
 		{"rotation and lost answers", keycloakRotationLost},
+		{"client left", keycloakClientLeft},
 		{"back-channel calls reach the public origin", keycloakBackChannel},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.test(t, kc) })
