@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"encoding/json"
 	"errors"
 	"slices"
 	"time"
@@ -19,11 +20,40 @@ type IDToken struct {
 // claims are the members that are read; a member of another type makes the
 // token unreadable.
 type claims struct {
-	Issuer   string           `json:"iss"`
-	Subject  string           `json:"sub"`
-	Audience jwt.ClaimStrings `json:"aud"`
-	SID      string           `json:"sid"`
-	AuthTime float64          `json:"auth_time"`
+	Issuer   string
+	Subject  string
+	Audience jwt.ClaimStrings
+	SID      string
+	AuthTime float64
+}
+
+// UnmarshalJSON reads members by their exact names (RFC 7519 section 4):
+// encoding/json would take a user's attribute SUB for sub.
+func (c *claims) UnmarshalJSON(b []byte) error {
+	var m map[string]json.RawMessage
+	if err := json.Unmarshal(b, &m); err != nil {
+		return err
+	}
+	for name, into := range map[string]any{
+		"iss": &c.Issuer, "sub": &c.Subject, "aud": &c.Audience, "sid": &c.SID, "auth_time": &c.AuthTime,
+	} {
+		if raw, ok := m[name]; ok {
+			if err := json.Unmarshal(raw, into); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// read takes the claims of a token whose signature is for others to check, by
+// whatever algorithm it was made.
+func (c *claims) read(token string) error {
+	_, _, err := jwt.NewParser().ParseUnverified(token, c)
+	if errors.Is(err, jwt.ErrTokenUnverifiable) { // all else of it was read
+		return nil
+	}
+	return err
 }
 
 func (claims) GetExpirationTime() (*jwt.NumericDate, error) { return nil, nil }
@@ -48,7 +78,7 @@ const latest = 1 << 40
 // give it a token from anywhere else. An encrypted token is an error.
 func ReadIDToken(token, issuer, client string) (IDToken, error) {
 	var c claims
-	if _, _, err := jwt.NewParser().ParseUnverified(token, &c); err != nil {
+	if err := c.read(token); err != nil {
 		return IDToken{}, err
 	}
 	switch {
@@ -73,7 +103,7 @@ func ClientOfAssertion(assertion string) (string, bool) {
 		return "", false
 	}
 	var c claims
-	if _, _, err := jwt.NewParser().ParseUnverified(assertion, &c); err != nil {
+	if err := c.read(assertion); err != nil {
 		return "", false
 	}
 	return c.Subject, c.Subject != ""

@@ -191,7 +191,11 @@ func (m *Metadata) Fetch(ctx context.Context) {
 	next := &State{Providers: make([]*Provider, len(m.issuers))}
 	up, changed := true, false
 	for i, issuer := range m.issuers {
-		p, err := m.provider(ctx, m.cfg.Issuers[i], issuer)
+		var known *Provider
+		if old != nil {
+			known = old.Providers[i]
+		}
+		p, err := m.provider(ctx, m.cfg.Issuers[i], issuer, known)
 		if err != nil {
 			if ctx.Err() != nil {
 				return
@@ -204,13 +208,11 @@ func (m *Metadata) Fetch(ctx context.Context) {
 			m.cfg.Logger.LogAttrs(ctx, level, "fetching the discovery documents of an issuer",
 				slog.String("issuer", m.cfg.Issuers[i]), slog.Any("error", err))
 		}
-		if p == nil && old != nil {
-			p = old.Providers[i]
+		if p == nil {
+			p = known
 		}
 		next.Providers[i] = p
-		if old == nil && p != nil || old != nil && p != nil && !same(p, old.Providers[i]) {
-			changed = true
-		}
+		changed = changed || p != nil && !same(p, known)
 	}
 	m.up.Store(up)
 	if m.cfg.Up != nil {
@@ -253,32 +255,85 @@ func same(a, b *Provider) bool {
 	return true
 }
 
-// provider fetches one issuer's documents and puts them together.
-func (m *Metadata) provider(ctx context.Context, name string, issuer *url.URL) (*Provider, error) {
+// provider fetches one issuer's documents and puts them together. One that is not
+// answered for now stays as it was: an endpoint that only it names would not be
+// recognised meanwhile.
+func (m *Metadata) provider(ctx context.Context, name string, issuer *url.URL, old *Provider) (*Provider, error) {
 	p := &Provider{Documents: map[string]Document{}}
+	fresh := false
 	var faults []error
 	for _, path := range DiscoveryPaths(issuer) {
-		d, err := m.document(ctx, issuer, path)
+		d, next, err := m.read(ctx, name, issuer, path)
 		if err != nil {
 			faults = append(faults, err)
-			continue
-		}
-		var next Provider
-		if err := json.Unmarshal(d.Body, &next); err != nil {
-			faults = append(faults, fmt.Errorf("%s: %w", path, err))
-			continue
-		}
-		if next.Issuer != name {
-			faults = append(faults, fmt.Errorf("%s: its issuer is %q, not %q: set the identity provider's public URL, or ORT_ISSUER, so that both agree", path, next.Issuer, name))
-			continue
+			kept, ok := old.document(path)
+			if !ok || isGone(err) {
+				continue
+			}
+			if next, err = parseProvider(kept.Body); err != nil {
+				continue
+			}
+			d = kept
+		} else {
+			fresh = true
 		}
 		p.Documents[path] = d
-		p.merge(&next)
+		p.merge(next)
 	}
-	if len(p.Documents) == 0 {
+	switch {
+	case !fresh:
 		return nil, errors.Join(faults...)
+	case p.Authorization == "" || p.Token == "":
+		return nil, fmt.Errorf("the documents of %q name no authorization_endpoint or no token_endpoint", name)
 	}
 	return p, nil
+}
+
+// document is one that was fetched before.
+func (p *Provider) document(path string) (Document, bool) {
+	if p == nil {
+		return Document{}, false
+	}
+	d, ok := p.Documents[path]
+	return d, ok
+}
+
+// read fetches one document; one of another issuer is not used.
+func (m *Metadata) read(ctx context.Context, name string, issuer *url.URL, path string) (Document, *Provider, error) {
+	d, err := m.document(ctx, issuer, path)
+	if err != nil {
+		return d, nil, err
+	}
+	p, err := parseProvider(d.Body)
+	switch {
+	case err != nil:
+		return d, nil, fmt.Errorf("%s: %w", path, err)
+	case p.Issuer != name:
+		return d, nil, fmt.Errorf("%s: its issuer is %q, not %q: set the identity provider's public URL, or ORT_ISSUER, so that both agree", path, p.Issuer, name)
+	}
+	return d, p, nil
+}
+
+// parseProvider reads a document. A member of another type than it should have is
+// as if it were missing.
+func parseProvider(body []byte) (*Provider, error) {
+	p := new(Provider)
+	var mistyped *json.UnmarshalTypeError
+	if err := json.Unmarshal(body, p); err != nil && (!errors.As(err, &mistyped) || mistyped.Field == "") {
+		return nil, err
+	}
+	return p, nil
+}
+
+// statusError is the status of a document that is not there.
+type statusError int
+
+func (e statusError) Error() string { return fmt.Sprintf("status %d", int(e)) }
+
+// isGone says whether a document is taken back, and not out of reach.
+func isGone(err error) bool {
+	var status statusError
+	return errors.As(err, &status) && (status == http.StatusNotFound || status == http.StatusGone)
 }
 
 // merge takes from another document what is missing.
@@ -333,7 +388,7 @@ func get(ctx context.Context, client http.RoundTripper, at, public *url.URL, pat
 	case err != nil:
 		return Document{}, fmt.Errorf("%s: %w", path, err)
 	case resp.StatusCode != http.StatusOK:
-		return Document{}, fmt.Errorf("%s: status %d", path, resp.StatusCode)
+		return Document{}, fmt.Errorf("%s: %w", path, statusError(resp.StatusCode))
 	case len(body) > maxDocument:
 		return Document{}, fmt.Errorf("%s: longer than %d bytes", path, maxDocument)
 	}
