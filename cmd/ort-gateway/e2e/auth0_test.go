@@ -1,10 +1,16 @@
 package e2e
 
 import (
+	"context"
+	"maps"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
+
+	"github.com/chromedp/cdproto/target"
+	"github.com/chromedp/chromedp"
 )
 
 var auth0Paths = map[string]string{"ORT_AUTH0_PATHS": "true"}
@@ -22,29 +28,163 @@ func TestAuth0SPASDKOnAuth0Paths(t *testing.T) {
 	})
 }
 
-// The SDK's logout goes to /v2/logout, its popup and its hidden frame ask for response_mode=web_message.
-func TestAuth0SPASDKPopupFrameAndLogout(t *testing.T) {
+// auth0Stack is one app on Auth0's SDK before oidc-provider on its own paths.
+func auth0Stack(t *testing.T, s setup, c spaConfig, host string) (*stack, *spa) {
+	t.Helper()
 	chromiumProgram(t)
 	nodeProgram(t)
 	one := startSPA(t, "one", "auth0")
-	st := startStack(t, setup{tls: true, origins: [2]string{one.origin, "http://two.localhost:3002"}, env: auth0Paths})
-	one.config.Store(&spaConfig{Origin: st.origin, Domain: st.origin, Issuer: st.issuer, ClientID: "app-one", Cache: "localstorage"})
+	if host != "" {
+		one.origin = strings.Replace(one.origin, "one.localhost", host, 1)
+	}
+	s.origins, s.env = [2]string{one.origin, "http://two.localhost:3002"}, maps.Clone(s.env)
+	if s.env == nil {
+		s.env = map[string]string{}
+	}
+	s.env["ORT_AUTH0_PATHS"] = "true"
+	st := startStack(t, s)
+	c.Origin, c.Domain, c.ClientID = st.origin, st.origin, "app-one"
+	if s.tls { // the SDK takes issuers of https alone
+		c.Issuer = st.issuer
+	}
+	one.config.Store(&c)
+	return st, one
+}
+
+// response_mode=web_message: the form and the code come in a popup, and the tokens to the page that opened it.
+func TestAuth0SPASDKPopup(t *testing.T) {
+	st, one := auth0Stack(t, setup{tls: true}, spaConfig{Cache: "localstorage"}, "")
 	tab := open(t, chromium(t), one)
-	tab.login("alice", true)
-	if got := must[string](tab, `spa.popup()`); got != "alice" {
+	if got := tab.popup(t, true); got != "alice" {
 		t.Errorf("the popup's user is %q", got)
 	}
-	must[string](tab, `spa.exchange()`)
-	// The frame is another site's, so the provider's cookie stays away; its answer comes all the same.
-	if got := must[string](tab, `spa.frame().then(() => 'token', (err) => err.error)`); got != "login_required" {
-		t.Errorf("the hidden frame was answered %q", got)
+	distinct(t, must[[]string](tab, `spa.several(5)`), 5)
+	if got := tab.popup(t, false); got != "alice" {
+		t.Errorf("the second popup's user is %q", got)
 	}
-	if _, err := call[bool](tab, `(spa.logout(), true)`); err != nil {
+	distinct(t, must[[]string](tab, `spa.several(2)`), 2)
+	if logins := st.logins(); logins != 1 {
+		t.Errorf("%d login forms", logins)
+	}
+}
+
+// popup logs in by a popup, which asks for a password where form is set.
+func (tb *tab) popup(t *testing.T, form bool) string {
+	t.Helper()
+	opened := chromedp.WaitNewTarget(tb.ctx, func(i *target.Info) bool { return i.URL != "" })
+	state := `document.getElementById('state').textContent`
+	if _, err := call[bool](tb, `(`+state+` = 'waiting', spa.popup().then((user) => { `+state+` = user }, (err) => { `+state+` = 'failed: ' + err }), true)`); err != nil {
 		t.Fatal(err)
 	}
-	tab.await("the provider's question", func(where, _ string) bool {
-		return strings.Contains(where, "/session/end") || strings.Contains(where, "/v2/logout")
+	if form {
+		ctx, cancel := chromedp.NewContext(tb.ctx, chromedp.WithTargetID(<-opened))
+		defer cancel()
+		popup := &tab{t: t, ctx: ctx}
+		popup.fillIn("alice")
+	}
+	return tb.await("the popup's answer", func(_, state string) bool { return state != "waiting" })
+}
+
+// A hidden frame renews without refresh tokens where the provider's cookie comes with it.
+func TestAuth0SPASDKFrame(t *testing.T) {
+	t.Run("same site", func(t *testing.T) {
+		_, one := auth0Stack(t, setup{suffix: "/"}, spaConfig{Cache: "localstorage"}, "127.0.0.1")
+		tab := open(t, chromium(t), one)
+		tab.login("alice", true)
+		for range 2 {
+			if got := must[string](tab, `spa.frame()`); got == "" {
+				t.Error("no token")
+			}
+		}
+		distinct(t, must[[]string](tab, `spa.several(2)`), 2)
 	})
+	t.Run("another site, whose frames get no cookies: the error comes as a message too", func(t *testing.T) {
+		_, one := auth0Stack(t, setup{tls: true}, spaConfig{Cache: "localstorage"}, "")
+		tab := open(t, chromium(t), one)
+		tab.login("alice", true)
+		if got := must[string](tab, `spa.frame().then(() => 'token', (err) => err.error)`); got != "login_required" {
+			t.Errorf("the hidden frame was answered %q", got)
+		}
+	})
+}
+
+// The SDK's bodies in JSON, from the page and from its worker, to a provider elsewhere and to one at Auth0's paths.
+func TestAuth0SPASDKInJSON(t *testing.T) {
+	for cache, routes := range map[string]string{"localstorage": "default", "memory": "auth0"} {
+		t.Run(cache+", "+routes+" paths", func(t *testing.T) {
+			_, one := auth0Stack(t, setup{tls: true, provider: providerConfig{Routes: routes}}, spaConfig{Cache: cache, JSON: true}, "")
+			tab := open(t, chromium(t), one)
+			tab.login("alice", true)
+			distinct(t, must[[]string](tab, `spa.several(5)`), 5)
+			must[any](tab, `spa.revoke().then(() => null)`)
+			if refused := must[struct{ Error string }](tab, `spa.refused()`); refused.Error == "" {
+				t.Error("an exchange after the revocation")
+			}
+		})
+	}
+}
+
+// One ORT for several APIs (MRRT): the SDK's audience is the upstream's resource, at login and at each exchange.
+func TestAuth0SPASDKForSeveralAudiences(t *testing.T) {
+	const first, second = "https://one.api.test", "https://two.api.test"
+	for _, cache := range []string{"localstorage", "memory"} {
+		t.Run(cache, func(t *testing.T) {
+			st, one := auth0Stack(t, setup{
+				tls: true, provider: providerConfig{Scope: "openid profile email read"},
+				env: map[string]string{"ORT_AUTH0_AUDIENCE": "resource", "ORT_AUDIENCES": first + "," + second},
+			}, spaConfig{Cache: cache, Audience: first, Resource: second}, "")
+			tab := open(t, chromium(t), one)
+			tab.login("alice", true)
+			for range 2 {
+				for _, audience := range []string{second, first} {
+					if got := must[string](tab, `spa.exchangeFor('`+audience+`')`); got != audience {
+						t.Errorf("a token for %q, want %q", got, audience)
+					}
+				}
+			}
+			got := must[[]string](tab, `Promise.all([1, 2, 3, 4].map((n) => spa.exchangeFor(n % 2 ? '`+first+`' : '`+second+`')))`)
+			if !slices.Equal(got, []string{first, second, first, second}) {
+				t.Errorf("in parallel: %q", got)
+			}
+			if refused := must[string](tab, `spa.exchangeFor('https://three.api.test').catch((err) => err.error)`); refused != "invalid_target" {
+				t.Errorf("an API that is not listed: %q", refused)
+			}
+			if n := len(st.provider.seen(t).Refused); n > 0 {
+				t.Errorf("the upstream refused %d requests", n)
+			}
+		})
+	}
+}
+
+// The SDK's logout goes to /v2/logout: the provider asks, ends its login and leads back; so it does without a login.
+func TestAuth0SPASDKLogout(t *testing.T) {
+	_, one := auth0Stack(t, setup{tls: true}, spaConfig{Cache: "localstorage"}, "")
+	browser := chromium(t)
+	first := open(t, browser, one)
+	first.login("alice", true)
+	second := open(t, browser, one)
+	must[bool](second, `spa.watch()`)
+	must[any](second, `spa.event('session', 2000)`)
+	if _, err := call[bool](first, `(spa.logout(), true)`); err != nil {
+		t.Fatal(err)
+	}
+	first.await("the provider's question", func(where, _ string) bool { return strings.Contains(where, "/session/end") })
+	err := first.within(func(ctx context.Context) error {
+		return chromedp.Do(ctx, chromedp.Click(chromedp.CSS(`button[name=logout]`)))
+	})
+	if err != nil {
+		t.Fatalf("confirming: %v", err)
+	}
+	first.await("the way back", func(where, _ string) bool { return where == one.origin+"/bye" })
+	must[any](second, `spa.event('ended', 2000)`)
+
+	if _, err := call[bool](second, `(spa.logout(), true)`); err != nil { // the provider's login is gone
+		t.Fatal(err)
+	}
+	second.await("the way back without a login", func(where, _ string) bool { return where == one.origin+"/bye" })
+	third := open(t, browser, one)
+	third.login("alice", true)
+	distinct(t, must[[]string](third, `spa.several(2)`), 2)
 }
 
 // JSON bodies become forms, and audience becomes resource where that is set.

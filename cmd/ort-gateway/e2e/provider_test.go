@@ -35,6 +35,7 @@ type providerConfig struct {
 	DPoPNonces bool             `json:"dpopNonces"`
 	Refresh    string           `json:"refresh,omitempty"`
 	Reuse      string           `json:"reuse,omitempty"`
+	Scope      string           `json:"resourceScope,omitempty"` // of the resources' access tokens
 }
 
 // provider is a running oidc-provider.

@@ -29,6 +29,9 @@ type spaConfig struct {
 	ClientID string `json:"clientID"`
 	Cache    string `json:"cache"`
 	BindCode bool   `json:"bindCode"`
+	JSON     bool   `json:"json"`     // Auth0's SDK: bodies are JSON
+	Audience string `json:"audience"` // Auth0's SDK: of the login; the ORT is good for others too (MRRT)
+	Resource string `json:"resource"` // another that the login asks for, by the upstream's name
 }
 
 var sdkFiles = map[string]string{
@@ -86,8 +89,9 @@ func chromium(t *testing.T) context.Context {
 
 // tab is one tab with a SPA in it.
 type tab struct {
-	t   *testing.T
-	ctx context.Context
+	t      *testing.T
+	ctx    context.Context
+	origin string // the SPA's
 }
 
 const pageTimeout = 20 * time.Second
@@ -97,7 +101,7 @@ func open(t *testing.T, browser context.Context, s *spa) *tab {
 	t.Helper()
 	ctx, cancel := chromedp.NewContext(browser)
 	t.Cleanup(cancel)
-	tb := &tab{t: t, ctx: ctx}
+	tb := &tab{t: t, ctx: ctx, origin: s.origin}
 	// The tab lives as long as the context of its first action.
 	if err := chromedp.Do(ctx, chromedp.Navigate(s.origin+"/")); err != nil {
 		t.Fatalf("opening %s: %v", s.origin, err)
@@ -116,7 +120,7 @@ func (tb *tab) within(f func(ctx context.Context) error) error {
 func (tb *tab) ready() {
 	tb.t.Helper()
 	state := tb.await("the app to be ready", func(where, state string) bool {
-		return strings.Contains(where, ".localhost:") && (state == "ready" || strings.HasPrefix(state, "failed"))
+		return strings.HasPrefix(where, tb.origin+"/") && (state == "ready" || strings.HasPrefix(state, "failed"))
 	})
 	if state != "ready" {
 		tb.t.Fatalf("the app %s", state)
@@ -178,14 +182,20 @@ func (tb *tab) login(user string, form bool) {
 		tb.await("the login form", func(where, _ string) bool {
 			return strings.Contains(where, "/interaction/") || strings.Contains(where, "/login") || strings.Contains(where, "/openid-connect/auth") || strings.Contains(where, "/authorize?")
 		})
-		err := tb.within(func(ctx context.Context) error {
-			return chromedp.Do(ctx, chromedp.WaitVisible(chromedp.CSS("#password")),
-				chromedp.SendKeys(chromedp.CSS("#login, #username"), user), chromedp.SendKeys(chromedp.CSS("#password"), user+"-pass"),
-				chromedp.Click(chromedp.CSS("form button:not([type=button]), #kc-login")))
-		})
-		if err != nil {
-			tb.t.Fatalf("filling in the login form: %v", err)
-		}
+		tb.fillIn(user)
 	}
 	tb.ready()
+}
+
+// fillIn sends the login form.
+func (tb *tab) fillIn(user string) {
+	tb.t.Helper()
+	err := tb.within(func(ctx context.Context) error {
+		return chromedp.Do(ctx, chromedp.WaitVisible(chromedp.CSS("#password")),
+			chromedp.SendKeys(chromedp.CSS("#login, #username"), user), chromedp.SendKeys(chromedp.CSS("#password"), user+"-pass"),
+			chromedp.Click(chromedp.CSS("form button:not([type=button]), #kc-login")))
+	})
+	if err != nil {
+		tb.t.Fatalf("filling in the login form: %v", err)
+	}
 }

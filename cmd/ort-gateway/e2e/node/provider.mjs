@@ -22,6 +22,7 @@ const defaults = {
   refresh: 'offline_access', // a refresh token is issued for this scope (with consent), or 'always'
   reuse: 'revoke', // a refresh token used twice ends the whole grant; 'unacknowledged': not while its successor is unused
   resources: ['https://one.api.test', 'https://two.api.test'],
+  resourceScope: 'read write', // what their access tokens can have
 };
 
 const auth0Routes = {
@@ -70,7 +71,7 @@ async function loadExistingGrant(ctx) {
   const grant = (id && await op.Grant.find(id)) || new op.Grant({ clientId: client.clientId, accountId: session.accountId });
   grant.addOIDCScope('openid profile email offline_access');
   grant.addOIDCClaims(['sub', 'name', 'email', 'email_verified']);
-  for (const resource of config.resources) grant.addResourceScope(resource, 'read write');
+  for (const resource of config.resources) grant.addResourceScope(resource, config.resourceScope);
   await grant.save();
   return grant;
 }
@@ -109,7 +110,7 @@ const provider = new Provider(config.issuer, {
       enabled: true,
       defaultResource: () => undefined,
       useGrantedResource: () => false,
-      getResourceServerInfo: (_ctx, resource) => ({ audience: resource, scope: 'read write', accessTokenFormat: 'jwt', accessTokenTTL: 300 }),
+      getResourceServerInfo: (_ctx, resource) => ({ audience: resource, scope: config.resourceScope, accessTokenFormat: 'jwt', accessTokenTTL: 300 }),
     },
   },
 });

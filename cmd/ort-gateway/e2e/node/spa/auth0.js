@@ -10,11 +10,21 @@ spa.start(async (config) => {
     refreshTokenMode: 'online',
     useDpop: true,
     cacheLocation: config.cache,
-    authorizationParams: { redirect_uri: `${window.location.origin}/callback` },
+    useFormData: !config.json,
+    useMrrt: !!config.audience,
+    authorizationParams: {
+      redirect_uri: `${window.location.origin}/callback`,
+      audience: config.audience || undefined,
+    },
   });
-  spa.login = () => client.loginWithRedirect();
+  spa.login = () => client.loginWithRedirect({ authorizationParams: { resource: config.resource || undefined } });
   spa.callback = () => client.handleRedirectCallback();
   spa.exchange = async () => (await client.getTokenSilently({ cacheMode: 'off', detailedResponse: true })).access_token;
+  // The audience of an access token that was asked for another API.
+  spa.exchangeFor = async (audience) => {
+    const token = await client.getTokenSilently({ cacheMode: 'off', authorizationParams: { audience } });
+    return JSON.parse(atob(token.split('.')[1].replaceAll('-', '+').replaceAll('_', '/'))).aud;
+  };
   spa.user = async () => (await client.getUser())?.sub;
   spa.revoke = () => client.revokeRefreshToken();
   spa.ort = async () => {
@@ -25,7 +35,7 @@ spa.start(async (config) => {
     return undefined; // in memory it is the worker's alone
   };
   spa.popup = async () => {
-    await client.loginWithPopup({ authorizationParams: { scope: 'openid profile online_access' } });
+    await client.loginWithPopup();
     return (await client.getUser())?.sub;
   };
   // Without refresh tokens the SDK renews by a hidden frame.
