@@ -61,8 +61,15 @@ func (g *Gateway) addAuth0(t *routes, byPath map[string]*location, p *upstream.P
 		return
 	}
 	own := upstream.DiscoveryPaths(issuer)
+	server := own[1]
+	for _, path := range own[1:] { // RFC 8414 section 3.1, or as providers have it
+		if _, there := p.Documents[path]; there {
+			server = path
+			break
+		}
+	}
 	t.alias(byPath, endpointDiscovery, "/.well-known/openid-configuration", own[0], p)
-	t.alias(byPath, endpointDiscovery, "/.well-known/oauth-authorization-server", own[1], p)
+	t.alias(byPath, endpointDiscovery, "/.well-known/oauth-authorization-server", server, p)
 }
 
 func (t *routes) alias(byPath map[string]*location, kind endpoint, path, at string, p *upstream.Provider) {
@@ -132,7 +139,7 @@ func (l *location) readsForms() bool {
 	case endpointToken, endpointRevocation, endpointIntrospection, endpointPAR, endpointDevice:
 		return true
 	}
-	return false
+	return l.path == ownRevocation
 }
 
 // translateBody makes a form of a JSON body, and renames its audience. r is

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"encoding/json"
 	"io"
 	"net/http"
 	"net/url"
@@ -185,5 +186,58 @@ func TestAuth0PathsGiveWay(t *testing.T) {
 	}
 	if r.do(http.MethodPost, "/oauth/token", "token=a"); r.last().path != "/oauth/token" {
 		t.Errorf("the upstream got %+v", r.last())
+	}
+}
+
+// Discovery at the root is the issuer's, which is elsewhere; the rest of Auth0's paths lead to what it publishes.
+func TestAuth0RootOfAnIssuerBelow(t *testing.T) {
+	const issuer = public + "/realms/r"
+	r := newRig(t, func(r *rig, c *Config, _ *ortengine.Config) {
+		c.Auth0, c.Issuers = Auth0{Paths: true}, []string{issuer}
+		meta := map[string]any{
+			"issuer": issuer, "authorization_endpoint": issuer + "/auth", "token_endpoint": issuer + "/token", "jwks_uri": issuer + "/certs",
+			"userinfo_endpoint": issuer + "/me", "device_authorization_endpoint": issuer + "/device", "code_challenge_methods_supported": []string{"S256"},
+		}
+		r.answer = func(w http.ResponseWriter, q *http.Request, _ string) {
+			if strings.HasPrefix(q.URL.Path, "/realms/r/.well-known/") {
+				w.Header().Set("Content-Type", "application/json")
+				json.NewEncoder(w).Encode(meta)
+				return
+			}
+			io.WriteString(w, "{}")
+		}
+	})
+	for _, name := range []string{"openid-configuration", "oauth-authorization-server"} {
+		resp := r.do(http.MethodGet, "/.well-known/"+name, "")
+		body := text(resp)
+		if !strings.Contains(body, `"issuer":"`+issuer+`"`) || !strings.Contains(body, onlineAccess) || r.last().path != "/realms/r/.well-known/"+name {
+			t.Errorf("%s: %d %s, the upstream got %+v", name, resp.StatusCode, body, r.last())
+		}
+	}
+	for path, want := range map[string]string{"/.well-known/jwks.json": "/realms/r/certs", "/userinfo": "/realms/r/me", "/oauth//token/%2e": "/realms/r/token"} {
+		if r.do(http.MethodGet, path+"?a=%7e", ""); r.last().path != want || r.last().query != "a=%7e" {
+			t.Errorf("%s: the upstream got %+v", path, r.last())
+		}
+	}
+	if r.do(http.MethodPost, "/oauth/device/code", `{"client_id":"spa"}`, "Content-Type", "", "Content-Type", "application/json"); r.last().path != "/realms/r/device" || r.last().body != "client_id=spa" {
+		t.Errorf("a device request: the upstream got %+v", r.last())
+	}
+	if resp := r.do(http.MethodPost, ownRevocation, `{"client_id":"spa","token":"ORT1.x"}`, "Content-Type", "", "Content-Type", "application/json"); resp.StatusCode != http.StatusOK {
+		t.Errorf("revoking at the gateway's own path: %d %s", resp.StatusCode, text(resp))
+	}
+}
+
+// A proof is for the URL as the client called it, in whatever words.
+func TestAuth0ProofsNameThePathCalled(t *testing.T) {
+	r := newRig(t, withAuth0(false))
+	a := r.app()
+	r.answer = func(w http.ResponseWriter, _ *http.Request, _ string) { io.WriteString(w, tokenAnswer("spa")) }
+	r.do(http.MethodGet, "/realms/r/auth?"+a.authorize().Encode(), "")
+	form := a.codeForm("c").Encode()
+	before := r.count()
+	r.refused(r.do(http.MethodPost, "/oauth/token", form, "DPoP", a.proof("/realms/r/token")), before, 400, "invalid_dpop_proof")
+	r.refused(r.do(http.MethodPost, "/realms/r/token", form, "DPoP", a.proof("/oauth/token")), before, 400, "invalid_dpop_proof")
+	if resp := r.do(http.MethodPost, "/oauth/token", form, "DPoP", a.proof("/oauth/token")); resp.StatusCode != http.StatusOK {
+		t.Errorf("%d %s", resp.StatusCode, text(resp))
 	}
 }

@@ -419,7 +419,8 @@ func (g *Gateway) seeRedirect(r *http.Request, resp *http.Response, cookie strin
 			return err
 		}
 	}
-	return g.asMessage(r, resp, params)
+	g.asMessage(r, resp, params)
+	return nil
 }
 
 // sawCode notes a code with the browser that gets it.

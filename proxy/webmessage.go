@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"html/template"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -33,18 +34,22 @@ func (a *authorization) asksForMessage(form *rewrite.Form) (bool, error) {
 }
 
 // asMessage makes a page of a redirect that answers such a request.
-func (g *Gateway) asMessage(r *http.Request, resp *http.Response, params *rewrite.Form) error {
+func (g *Gateway) asMessage(r *http.Request, resp *http.Response, params *rewrite.Form) {
 	if !g.Auth0.Paths || !params.Has("state") {
-		return nil
+		return
 	}
 	location := resp.Header.Get("Location")
 	uri, ok, err := g.Engine.WebMessageTo(r.Context(), params.Get("state"))
-	if err != nil || !ok || !leadsTo(location, uri) {
-		return err
+	if err != nil { // other logins do not wait for the store
+		g.Logger.LogAttrs(r.Context(), slog.LevelWarn, "looking whether a message was asked for", slog.Any("error", err))
+		return
+	}
+	if !ok || !leadsTo(location, uri) {
+		return
 	}
 	page, header, ok := messagePage(uri, params)
 	if !ok {
-		return nil
+		return
 	}
 	resp.Body.Close()
 	for _, name := range ofTheRedirect {
@@ -57,7 +62,6 @@ func (g *Gateway) asMessage(r *http.Request, resp *http.Response, params *rewrit
 	resp.Body, resp.ContentLength = io.NopCloser(bytes.NewReader(page)), int64(len(page))
 	resp.Header.Set("Content-Length", strconv.Itoa(len(page)))
 	resp.TransferEncoding, resp.Trailer = nil, nil
-	return nil
 }
 
 // ofTheRedirect are the fields of the upstream's answer that do not fit the page

@@ -152,3 +152,19 @@ func FuzzMessagePage(f *testing.F) {
 		}
 	})
 }
+
+// A store that is down holds up no login that asks for neither a message nor an ORT.
+func TestWebMessageWithoutTheStore(t *testing.T) {
+	r := newRig(t, withAuth0(false))
+	r.answer = func(w http.ResponseWriter, q *http.Request, _ string) {
+		w.Header().Set("Location", redirect+"?code=c&state=s")
+		w.WriteHeader(http.StatusFound)
+	}
+	r.store.Close()
+	if resp := r.do(http.MethodGet, "/realms/r/auth?"+r.app().authorize("scope", "openid", "state", "s").Encode(), ""); resp.StatusCode != http.StatusFound {
+		t.Errorf("an ordinary login: %d %s", resp.StatusCode, text(resp))
+	}
+	if resp := r.do(http.MethodGet, "/realms/r/auth?"+r.app().authorize("scope", "openid", "state", "s", "response_mode", "web_message").Encode(), ""); resp.StatusCode != http.StatusServiceUnavailable {
+		t.Errorf("a message: %d %s", resp.StatusCode, text(resp))
+	}
+}
