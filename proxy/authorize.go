@@ -389,10 +389,14 @@ func (a *authorization) observe(resp *http.Response, sent []sessions.CookieHash)
 		}
 	}
 	set, err := a.follow(a.from, resp, sent, false)
-	if err != nil {
-		return err
+	if err == nil {
+		err = a.seeRedirect(a.from, resp, a.cookie, append(slices.Clone(sent), set...))
 	}
-	return a.seeRedirect(a.from, resp, a.cookie, append(slices.Clone(sent), set...))
+	if err != nil && len(a.begun) == 0 && a.cookie == "" && len(sent) == 0 {
+		a.Logger.LogAttrs(a.from.Context(), slog.LevelWarn, "following a login", slog.Any("error", err))
+		return nil // no ORT comes of it, and no session's login is in it
+	}
+	return err
 }
 
 // forbidCaching keeps an answer with a browser's cookie out of shared caches.

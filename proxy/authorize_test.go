@@ -3,6 +3,7 @@ package proxy
 import (
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -36,10 +37,16 @@ func TestAuthorizationRequests(t *testing.T) {
 		{"bad escapes beside online_access", "scope=openid+online_access" + rest + challenge, "", false, nil},
 		{"implicit: dropped silently", strings.Replace("scope=openid+online_access"+good, "response_type=code", "response_type=id_token+token", 1), strings.Replace("scope=openid"+good, "response_type=code", "response_type=id_token+token", 1), false, nil},
 		{"a client that is not allowed: no cookie, own challenge", "scope=openid+online_access" + good + challenge, "scope=openid" + good + own, false, []rigOption{policy(ortengine.Policy{Clients: []string{"other"}})}},
+		{"and its dpop_jkt is the upstream's", "dpop_jkt=x&scope=openid+online_access" + good + challenge, "dpop_jkt=x&scope=openid" + good + own, false, []rigOption{policy(ortengine.Policy{Clients: []string{"other"}})}},
+		{"no consent is asked for, and no max_age", "scope=online_access" + good + challenge, strings.TrimPrefix(good, "&") + own, false, []rigOption{policy(ortengine.Policy{Clients: []string{"other"}}), consent}},
 		{"an audience that is not allowed", "scope=openid+online_access&resource=urn:b" + good + challenge, "scope=openid&resource=urn:b" + good + own, false, []rigOption{policy(ortengine.Policy{Audiences: []string{"urn:a"}})}},
 		{"otherwise: scope, challenge and max_age, all else keeps its bytes", "scope=openid+online_access" + good + challenge, "scope=openid+offline_access" + good + own + "&max_age=28800", true, nil},
 		{"no openid, no max_age", "scope=online_access" + good + challenge, "scope=offline_access" + good + own, true, nil},
 		{"a smaller max_age stays", "max_age=60&scope=openid+online_access" + good + challenge, "max_age=60&scope=openid+offline_access" + good + own, true, nil},
+		{"a max_age that fits no integer is put down", "max_age=99999999999999999999&scope=openid+online_access" + good + challenge, "max_age=28800&scope=openid+offline_access" + good + own, true, nil},
+		{"a max_age with an exponent is put down", "max_age=1e9&scope=openid+online_access" + good + challenge, "max_age=28800&scope=openid+offline_access" + good + own, true, nil},
+		{"a max_age that is none stays", "max_age=x&scope=openid+online_access" + good + challenge, "max_age=x&scope=openid+offline_access" + good + own, true, nil},
+		{"an empty max_age stays", "max_age=&scope=openid+online_access" + good + challenge, "max_age=&scope=openid+offline_access" + good + own, true, nil},
 		{"a larger max_age is put down", "max_age=99999&scope=openid+online_access" + good + challenge, "max_age=28800&scope=openid+offline_access" + good + own, true, nil},
 		{"dpop_jkt ends here", "dpop_jkt=" + strings.Repeat("A", 43) + "&scope=openid+online_access" + good + challenge, "scope=openid+offline_access" + good + own + "&max_age=28800", true, nil},
 		{"dpop_jkt goes up where the upstream is the authority", "dpop_jkt=" + strings.Repeat("A", 43) + "&scope=openid+online_access" + good + challenge, "dpop_jkt=" + strings.Repeat("A", 43) + "&scope=openid+offline_access" + good + own + "&max_age=28800", true,
@@ -60,6 +67,20 @@ func TestAuthorizationRequests(t *testing.T) {
 			}}},
 		{"an online-only client loses offline_access", "scope=openid+offline_access" + good, "scope=openid" + good, false, []rigOption{policy(ortengine.Policy{OnlineOnly: []string{"spa"}})}},
 		{"and may ask for both", "scope=offline_access+online_access" + good + challenge, "scope=offline_access" + good + own, true, []rigOption{policy(ortengine.Policy{OnlineOnly: []string{"*"}})}},
+		{"an online-only client and a repeated scope", "scope=openid&scope=offline_access" + good, "scope=openid" + good + "&scope=", false, []rigOption{policy(ortengine.Policy{OnlineOnly: []string{"spa"}})}},
+		{"an online-only client named second", "client_id=other&scope=offline_access" + good, "client_id=other" + good, false, []rigOption{policy(ortengine.Policy{OnlineOnly: []string{"spa"}})}},
+		{"another client keeps offline_access", "scope=offline_access" + good, "scope=offline_access" + good, false, []rigOption{policy(ortengine.Policy{OnlineOnly: []string{"only"}})}},
+		{"online-only for all that may: another keeps it", "scope=offline_access" + good, "scope=offline_access" + good, false, []rigOption{policy(ortengine.Policy{Clients: []string{"x"}, OnlineOnly: []string{"*"}})}},
+		{"a plain challenge", "scope=online_access" + good + "&code_challenge=" + strings.Repeat("p", 43), "scope=offline_access" + good + own, true, nil},
+		{"a scope that is there is not repeated", "scope=offline+online_access" + good + challenge, "scope=offline" + good + own, true,
+			[]rigOption{func(_ *rig, c *Config, _ *ortengine.Config) { c.UpstreamScope = []string{"offline"} }}},
+		{"escapes in online_access", "scope=openid+online%5Faccess" + good + challenge, "scope=openid+offline_access" + good + own + "&max_age=28800", true, nil},
+		{"escapes in online_access beside a bad one", "scope=openid+online%5Faccess" + rest + challenge, "", false, nil},
+		{"a parameter behind a semicolon", "a=b;code_challenge=x&scope=online_access" + good + challenge, "", false, nil},
+		{"brackets", "scope[]=x&scope=online_access" + good + challenge, "", false, nil},
+		{"another case", "Code_Challenge=x&scope=online_access" + good + challenge, "", false, nil},
+		{"a dpop_jkt that is none", "dpop_jkt=x&redirect_uri=&scope=online_access" + strings.Replace(good, "&redirect_uri=https%3A%2F%2Fapp.example%2Fcb%3Fx", "", 1) + challenge, "", false, nil},
+		{"resource and audience may repeat", "resource=urn:a&resource=urn:b&audience=c&scope=online_access" + good + challenge, "resource=urn:a&resource=urn:b&audience=c&scope=offline_access" + good + own, true, nil},
 		{"a repeated scope", "scope=openid&scope=online_access" + good + challenge, "", false, nil},
 		{"a repeated parameter", "state=2&scope=online_access" + good + challenge, "", false, nil},
 		{"a name that a lenient upstream reads as ours", "code.challenge=x&scope=online_access" + good + challenge, "", false, nil},
@@ -260,10 +281,16 @@ func TestUpstreamThatIsSilentOrGone(t *testing.T) {
 	}
 }
 
+// A request without online_access is never changed; after rewriting the upstream
+// sees neither online_access nor the client's challenge, however it is spelled.
 func FuzzAuthorizationQuery(f *testing.F) {
-	f.Add("scope=openid+online_access&client_id=a&response_type=code&code_challenge=E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM&code_challenge_method=S256")
+	const challenge = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"
+	f.Add("scope=openid+online_access&client_id=a&response_type=code&code_challenge=" + challenge + "&code_challenge_method=S256")
 	f.Add("scope=openid&x=%zz")
 	f.Add("Scope=online_access&scope=online%5faccess")
+	f.Add("scope=online_access&client_id=a&response_type=code&code_challenge=" + challenge + "&a=b;code_challenge=" + challenge)
+	f.Add("scope=online_access&client_id=a&response_type=code&code_challenge%5b%5d=x&code_challenge=" + challenge)
+	f.Add("scope=online_access&request_uri=urn%3ax")
 	var r *rig
 	f.Fuzz(func(t *testing.T, query string) {
 		if r == nil {
@@ -274,14 +301,31 @@ func FuzzAuthorizationQuery(f *testing.F) {
 		if err != nil {
 			return
 		}
+		if !changed && got != query {
+			t.Errorf("%q is %q, and said to be unchanged", query, got)
+		}
 		before, parsed := url.ParseQuery(query)
-		if parsed == nil && !strings.Contains(" "+strings.Join(before["scope"], " ")+" ", " online_access ") && (changed || got != query) {
+		if parsed == nil && !asksAnywhere(before) && changed {
 			t.Errorf("%q was changed to %q", query, got)
 		}
-		if after, _ := url.ParseQuery(got); changed && strings.Contains(" "+after.Get("scope")+" ", " online_access ") {
+		if !changed {
+			return
+		}
+		after, err := url.ParseQuery(got)
+		if err != nil && !strings.Contains(query, ";") {
+			t.Errorf("%q became %q, which nobody can read: %v", query, got, err)
+		}
+		if asksAnywhere(after) {
 			t.Errorf("%q still asks: %q", query, got)
 		}
+		if len(a.begun) > 0 && after.Get("code_challenge") != a.begun[0].Challenge {
+			t.Errorf("%q went up with another challenge: %q", query, got)
+		}
 	})
+}
+
+func asksAnywhere(q url.Values) bool {
+	return slices.ContainsFunc(q["scope"], func(s string) bool { return slices.Contains(strings.Fields(s), "online_access") })
 }
 
 func httptestGet() *http.Request {

@@ -40,6 +40,7 @@ type rig struct {
 	asked  []asked
 	answer func(w http.ResponseWriter, r *http.Request, body string) // nil: see usual
 	meta   map[string]any
+	direct bool // without a network, for synctest
 }
 
 // asked is a request that reached the upstream.
@@ -57,7 +58,14 @@ type rigOption func(*rig, *Config, *ortengine.Config)
 
 func newRig(t *testing.T, options ...rigOption) *rig {
 	t.Helper()
-	r := &rig{t: t, log: &bytes.Buffer{}, meta: map[string]any{
+	return startRig(t, false, options...)
+}
+
+// startRig is newRig; direct: requests reach the upstream by a call, so that
+// synctest sees who waits.
+func startRig(t *testing.T, direct bool, options ...rigOption) *rig {
+	t.Helper()
+	r := &rig{t: t, direct: direct, log: &bytes.Buffer{}, meta: map[string]any{
 		"issuer": public, "authorization_endpoint": public + "/authorize", "token_endpoint": public + "/token",
 		"revocation_endpoint": public + "/revoke", "introspection_endpoint": public + "/introspect",
 		"pushed_authorization_request_endpoint": public + "/par", "device_authorization_endpoint": public + "/device",
@@ -65,8 +73,15 @@ func newRig(t *testing.T, options ...rigOption) *rig {
 		"code_challenge_methods_supported": []string{"S256"}, "subject_types_supported": []string{"public"},
 		"authorization_response_iss_parameter_supported": true,
 	}}
-	server := httptest.NewServer(http.HandlerFunc(r.serve))
-	t.Cleanup(server.Close)
+	address := "http://127.0.0.1:1"
+	transport := http.RoundTripper(called{http.HandlerFunc(r.serve)})
+	if !direct {
+		server := httptest.NewServer(http.HandlerFunc(r.serve))
+		t.Cleanup(server.Close)
+		pooled := newTransport(nil, time.Second)
+		t.Cleanup(pooled.CloseIdleConnections)
+		address, transport = server.URL, pooled
+	}
 	store, err := boltstore.Open(boltstore.Config{Path: filepath.Join(t.TempDir(), "s.db")})
 	if err != nil {
 		t.Fatal(err)
@@ -74,10 +89,8 @@ func newRig(t *testing.T, options ...rigOption) *rig {
 	r.store = store
 	t.Cleanup(func() { store.Close() })
 	keys, _ := seal.ParseKeys(seal.NewKey())
-	at, _ := url.Parse(server.URL)
+	at, _ := url.Parse(address)
 	origin, _ := url.Parse(public)
-	transport := newTransport(nil, time.Second)
-	t.Cleanup(transport.CloseIdleConnections)
 	logger := slog.New(slog.NewTextHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	e := ortengine.Config{Store: store, Keys: keys, Idle: time.Hour, Absolute: 8 * time.Hour, Login: time.Hour, Upstream: 5 * time.Second}
 	c := Config{
@@ -99,7 +112,7 @@ func newRig(t *testing.T, options ...rigOption) *rig {
 	if c.Verifier, err = dpop.New(dpop.Config{Nonces: nonces, Replay: dpop.NewMemoryReplay(0, nil, nonces != nil)}); err != nil {
 		t.Fatal(err)
 	}
-	c.Metadata, err = upstream.NewMetadata(upstream.MetadataConfig{Issuers: c.Issuers, Upstream: at, Client: transport,
+	c.Metadata, err = upstream.NewMetadata(upstream.MetadataConfig{Issuers: c.Issuers, Upstream: at, Client: c.Transport,
 		Changed: func(s *upstream.State) { r.Learn(s) }})
 	if err != nil {
 		t.Fatal(err)
@@ -109,6 +122,30 @@ func newRig(t *testing.T, options ...rigOption) *rig {
 	}
 	c.Metadata.Fetch(context.Background())
 	return r
+}
+
+// called is a transport that calls the upstream.
+type called struct{ to http.Handler }
+
+func (c called) RoundTrip(r *http.Request) (resp *http.Response, err error) {
+	defer func() {
+		if recover() != nil { // http.ErrAbortHandler
+			err = io.ErrUnexpectedEOF
+		}
+	}()
+	w := httptest.NewRecorder()
+	in := r.Clone(r.Context())
+	in.RequestURI = r.URL.RequestURI()
+	if in.URL, err = url.Parse(in.RequestURI); err != nil {
+		return nil, err
+	}
+	if in.Body == nil {
+		in.Body = http.NoBody
+	}
+	c.to.ServeHTTP(w, in)
+	resp = w.Result()
+	resp.Request = r
+	return resp, r.Context().Err()
 }
 
 // serve is the upstream.
