@@ -401,7 +401,7 @@ func dropScopes(o *rewrite.Object, gateways []string) {
 func (g *Gateway) addDeadlines(o *rewrite.Object, s *sessions.Session) {
 	idle, absolute := g.Engine.Left(s)
 	if upstreams, ok := o.Number("refresh_expires_in"); ok {
-		if upstreams > 0 && int64(upstreams) < idle {
+		if upstreams > 0 && upstreams < float64(idle) {
 			idle = int64(upstreams)
 		}
 		o.SetNumber("refresh_expires_in", idle)
