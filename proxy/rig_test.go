@@ -92,7 +92,7 @@ func startRig(t *testing.T, direct bool, options ...rigOption) *rig {
 	at, _ := url.Parse(address)
 	origin, _ := url.Parse(public)
 	logger := slog.New(slog.NewTextHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	e := ortengine.Config{Store: store, Keys: keys, Idle: time.Hour, Absolute: 8 * time.Hour, Login: time.Hour, Upstream: 5 * time.Second}
+	e := ortengine.Config{Store: store, Keys: keys, Idle: time.Hour, Absolute: 8 * time.Hour, Login: time.Hour, Upstream: 5 * time.Second, Logger: logger}
 	c := Config{
 		Public: origin, Issuers: []string{public}, Upstream: at, Transport: transport, Cookies: keys.Box("cookie"),
 		LoginCookies: []string{"idp"}, DPoPAlgs: []string{"ES256"}, Absolute: 8 * time.Hour, UpstreamTimeout: 5 * time.Second,
