@@ -40,7 +40,9 @@ type rig struct {
 	asked  []asked
 	answer func(w http.ResponseWriter, r *http.Request, body string) // nil: see usual
 	meta   map[string]any
-	direct bool // without a network, for synctest
+	// wellKnown answers discovery; nil: with meta.
+	wellKnown func(w http.ResponseWriter, r *http.Request)
+	direct    bool // without a network, for synctest
 }
 
 // asked is a request that reached the upstream.
@@ -152,6 +154,13 @@ func (c called) RoundTrip(r *http.Request) (resp *http.Response, err error) {
 func (r *rig) serve(w http.ResponseWriter, req *http.Request) {
 	raw, _ := io.ReadAll(req.Body)
 	if strings.HasPrefix(req.URL.Path, "/.well-known/") {
+		r.mu.Lock()
+		own := r.wellKnown
+		r.mu.Unlock()
+		if own != nil {
+			own(w, req)
+			return
+		}
 		w.Header().Set("Content-Type", "application/json")
 		json.NewEncoder(w).Encode(r.meta)
 		return
