@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/ort-gateway/ort-gateway/dpop/dpoptest"
-	"github.com/ort-gateway/ort-gateway/ortengine"
 )
 
 // ask is a GET of one of the session endpoints with a proof over the ORT.
@@ -121,17 +120,6 @@ func TestEvents(t *testing.T) {
 	}
 	if _, status := a.stream(t, server); status != 401 {
 		t.Errorf("a stream of an ended session: %d", status)
-	}
-}
-
-func TestStreamTellsADeadlineWhenItPasses(t *testing.T) {
-	r := newRig(t, func(_ *rig, _ *Config, e *ortengine.Config) { e.Idle = 1100 * time.Millisecond })
-	server := httptest.NewServer(r)
-	defer server.Close()
-	next, _ := r.app().login().stream(t, server)
-	next()
-	if got := next(); got != `event: ended;data: {"reason":"idle"};` {
-		t.Errorf("got %s", got)
 	}
 }
 
