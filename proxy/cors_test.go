@@ -3,6 +3,7 @@ package proxy
 import (
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -119,38 +120,132 @@ func TestWhatStrangersCanMakeUsRememberIsBounded(t *testing.T) {
 	}
 }
 
-func TestDiscovery(t *testing.T) {
+// What the upstream allowed is good for an hour, and on while it does not answer.
+func TestAllowanceOutlivesAnOutage(t *testing.T) {
+	var c clock
+	r := corsRig(t, by(&c))
+	a := r.app().login()
+	r.do(http.MethodPost, "/token", a.refreshForm().Encode(), "DPoP", a.proof("/token"), "Origin", good)
+	refused := func(origin string) string {
+		return r.do(http.MethodPost, "/token", a.refreshForm().Encode(), "Origin", origin).Header.Get(allowOrigin)
+	}
+	preflight := func(origin string) string {
+		return r.do(http.MethodOptions, "/_ort/session", "", "Origin", origin, requestMethod, "GET").Header.Get(allowOrigin)
+	}
+	r.does(func(http.ResponseWriter, *http.Request, string) { panic(http.ErrAbortHandler) })
+	for range 2 { // within the hour, and after it
+		if refused(good) != good || preflight(good) != good {
+			t.Errorf("down: %q, preflight %q", refused(good), preflight(good))
+		}
+		if refused(other) != "" || preflight(other) != "" {
+			t.Error("another origin is allowed while the upstream is down")
+		}
+		c.pass(corsLife)
+	}
+	r.says(200, `{}`) // it is back, and allows nobody
+	if got := refused(good); got != "" {
+		t.Errorf("a yes of hours ago went before a no: %q", got)
+	}
+}
+
+// A yes is for its client and origin.
+func TestAllowanceIsOfItsClient(t *testing.T) {
 	r := newRig(t)
-	for _, path := range []string{"/.well-known/openid-configuration", "/.well-known/oauth-authorization-server"} {
-		resp := r.do(http.MethodGet, path, "")
-		body := text(resp)
-		for _, want := range []string{
-			`"scopes_supported":["openid","online_access"]`, `"refresh_token"`, `"ort_session_endpoint":"https://id.example/_ort/session"`,
-			`"dpop_signing_alg_values_supported":["ES256"]`, `"revocation_endpoint":"https://id.example/revoke"`,
-		} {
-			if !strings.Contains(body, want) {
-				t.Errorf("%s: %s\nmisses %s", path, body, want)
-			}
+	r.does(func(w http.ResponseWriter, q *http.Request, body string) {
+		if q.Method == http.MethodOptions {
+			w.WriteHeader(http.StatusNoContent) // it tells preflights nothing
+			return
 		}
-		if resp.ContentLength != int64(len(body)) && resp.Header.Get("Content-Length") == "" {
-			t.Error("no length")
+		if strings.Contains(body, "client_id=spa&") && q.Header.Get("Origin") == good {
+			w.Header().Set(allowOrigin, good)
 		}
-		tag := resp.Header.Get("ETag")
-		if again := r.do(http.MethodGet, path, "", "If-None-Match", `"x", `+tag); again.StatusCode != http.StatusNotModified || text(again) != "" {
-			t.Errorf("with its ETag: %d", again.StatusCode)
-		}
-		if again := r.do(http.MethodGet, path, "", "If-None-Match", strings.ToLower(tag)+"x"); again.StatusCode != http.StatusOK {
-			t.Errorf("with another ETag: %d", again.StatusCode)
+		usual(w, q, body)
+	})
+	r.do(http.MethodPost, "/token", "client_id=spa&grant_type=x", "Origin", good)
+	for client, want := range map[string]string{"spa": good, "other": ""} {
+		resp := r.do(http.MethodPost, "/token", "grant_type=refresh_token&refresh_token=ORT1.x&client_id="+client, "Origin", good)
+		if got := resp.Header.Get(allowOrigin); got != want || resp.StatusCode != 400 {
+			t.Errorf("%s: %d, allowed %q", client, resp.StatusCode, got)
 		}
 	}
-	delete(r.meta, "revocation_endpoint")
-	bare := newRig(t, func(r *rig, _ *Config, _ *ortengine.Config) { delete(r.meta, "revocation_endpoint") })
-	if body := text(bare.do(http.MethodGet, "/.well-known/openid-configuration", "")); !strings.Contains(body, `"revocation_endpoint":"https://id.example/_ort/revoke"`) {
-		t.Errorf("no revocation endpoint upstream: %s", body)
+}
+
+// Every answer of the gateway's own carries the allowance.
+func TestOwnAnswersCarryTheAllowance(t *testing.T) {
+	r := corsRig(t)
+	a := r.app().login()
+	for name, ask := range map[string]func(origin string) *http.Response{
+		"a body that cannot be read": func(o string) *http.Response { return r.do("POST", "/token", "%zz", "Origin", o) },
+		"a refused code exchange":    func(o string) *http.Response { return r.do("POST", "/token", a.codeForm("c").Encode(), "Origin", o) },
+		"a refused revocation":       func(o string) *http.Response { return r.do("POST", "/revoke", "client_id=x&token="+a.ort, "Origin", o) },
+		"the own revocation":         func(o string) *http.Response { return r.do("POST", ownRevocation, "token=x", "Origin", o) },
+		"a body of a revocation":     func(o string) *http.Response { return r.do("POST", "/revoke", "%zz", "Origin", o) },
+		"a refused push": func(o string) *http.Response {
+			return r.do("POST", "/par", "client_id=x&scope=online_access+offline_access", "Origin", o)
+		},
+		"a body of a push":          func(o string) *http.Response { return r.do("POST", "/par", "%zz", "Origin", o) },
+		"a session without a token": func(o string) *http.Response { return r.do("GET", "/_ort/session", "", "Origin", o) },
+		"a session with a bad one": func(o string) *http.Response {
+			return r.do("GET", "/_ort/session", "", "Authorization", "DPoP ORT1.x", "Origin", o)
+		},
+		"a session without a proof": func(o string) *http.Response {
+			return r.do("GET", "/_ort/session", "", "Authorization", "DPoP "+a.ort, "Origin", o)
+		},
+		"a stream without a proof": func(o string) *http.Response {
+			return r.do("GET", "/_ort/session/events", "", "Authorization", "DPoP "+a.ort, "Origin", o)
+		},
+	} {
+		h := ask(good).Header
+		if h.Get(allowOrigin) != good || !exposed(h) || !hasToken(h.Values("Vary"), "Origin") {
+			t.Errorf("%s: %v", name, h)
+		}
+		if h := ask(other).Header; h.Get(allowOrigin) != "" || h.Get(exposeHeaders) != "" {
+			t.Errorf("%s of another origin: %v", name, h)
+		}
+		if h := ask("").Header; h.Get(allowOrigin) != "" || h.Get("Vary") != "" {
+			t.Errorf("%s without an origin: %v", name, h)
+		}
 	}
-	r.Transport.(*http.Transport).CloseIdleConnections()
-	r.forwarder.host = "127.0.0.1:1" // gone
-	if resp := r.do(http.MethodGet, "/.well-known/openid-configuration", ""); resp.StatusCode != http.StatusOK || !strings.Contains(text(resp), "online_access") {
-		t.Errorf("while the upstream is down: %d", resp.StatusCode)
+}
+
+// Where the upstream allows nothing, its answers pass as they are.
+func TestUpstreamAnswersAreLeftWhereItAllowsNothing(t *testing.T) {
+	r := newRig(t)
+	r.says(200, `{}`, exposeHeaders, "X-Own", "Vary", "Cookie")
+	h := r.do(http.MethodPost, "/token", "grant_type=x", "Origin", good).Header
+	if len(h.Values(exposeHeaders)) != 1 || h.Get(exposeHeaders) != "X-Own" || h.Get("Vary") != "Cookie" {
+		t.Errorf("%v", h)
+	}
+	r.says(200, `{}`, allowOrigin, "*", exposeHeaders, "X-Own")
+	h = r.do(http.MethodPost, "/token", "grant_type=x", "Origin", good).Header
+	if h.Get(allowOrigin) != "*" || h.Get(exposeHeaders) != "X-Own, DPoP-Nonce, WWW-Authenticate" {
+		t.Errorf("with an allowance: %v", h)
+	}
+	r.says(204, ``, allowOrigin, good, allowHeaders, "x-a")
+	h = r.do(http.MethodOptions, "/token", "", "Origin", good, requestMethod, "POST", requestHeaders, "x-a, DPoP").Header
+	if h.Get(allowHeaders) != "x-a, DPoP" || r.last().header.Get(requestHeaders) != "x-a" {
+		t.Errorf("preflight: %v, asked for %q", h, r.last().header.Get(requestHeaders))
+	}
+	for _, path := range []string{"/introspect", "/device", "/userinfo", "/page"} {
+		r.do(http.MethodOptions, path, "", "Origin", good, requestMethod, "POST", requestHeaders, "x-a, DPoP")
+		if got := r.last().header.Get(requestHeaders); got != "x-a, DPoP" {
+			t.Errorf("%s: the upstream was asked for %q", path, got)
+		}
+	}
+}
+
+// Floods of origins and clients push one another out, and nothing grows.
+func TestFloodsOfOriginsAndClients(t *testing.T) {
+	r := newRig(t)
+	r.says(200, `{}`, allowOrigin, "*")
+	r.cors.allowed.limit = 20
+	for i := range 200 {
+		n := strconv.Itoa(i)
+		r.do(http.MethodPost, "/token", "grant_type=x&client_id="+n, "Origin", "https://"+n+".example")
+		r.do(http.MethodPost, "/token", "grant_type=refresh_token&refresh_token=ORT1.x&client_id=b"+n, "Origin", "https://b"+n+".example")
+		r.do(http.MethodGet, "/authorize?scope=openid&x="+n, "", "Cookie", "__Host-ort="+n)
+	}
+	if n := len(r.cors.allowed.values); n > 20 || len(r.owners.known.values) != 0 || len(r.rewritten.values) != 0 {
+		t.Errorf("%d allowances, %d owners, %d challenges are kept", n, len(r.owners.known.values), len(r.rewritten.values))
 	}
 }

@@ -38,6 +38,42 @@ func members(t *testing.T, resp *http.Response) map[string]any {
 	return m
 }
 
+func TestDiscovery(t *testing.T) {
+	r := newRig(t)
+	for _, path := range []string{"/.well-known/openid-configuration", "/.well-known/oauth-authorization-server"} {
+		resp := r.do(http.MethodGet, path, "")
+		body := text(resp)
+		for _, want := range []string{
+			`"scopes_supported":["openid","online_access"]`, `"refresh_token"`, `"ort_session_endpoint":"https://id.example/_ort/session"`,
+			`"dpop_signing_alg_values_supported":["ES256"]`, `"revocation_endpoint":"https://id.example/revoke"`,
+		} {
+			if !strings.Contains(body, want) {
+				t.Errorf("%s: %s\nmisses %s", path, body, want)
+			}
+		}
+		if resp.ContentLength != int64(len(body)) && resp.Header.Get("Content-Length") == "" {
+			t.Error("no length")
+		}
+		tag := resp.Header.Get("ETag")
+		if again := r.do(http.MethodGet, path, "", "If-None-Match", `"x", `+tag); again.StatusCode != http.StatusNotModified || text(again) != "" {
+			t.Errorf("with its ETag: %d", again.StatusCode)
+		}
+		if again := r.do(http.MethodGet, path, "", "If-None-Match", strings.ToLower(tag)+"x"); again.StatusCode != http.StatusOK {
+			t.Errorf("with another ETag: %d", again.StatusCode)
+		}
+	}
+	delete(r.meta, "revocation_endpoint")
+	bare := newRig(t, func(r *rig, _ *Config, _ *ortengine.Config) { delete(r.meta, "revocation_endpoint") })
+	if body := text(bare.do(http.MethodGet, "/.well-known/openid-configuration", "")); !strings.Contains(body, `"revocation_endpoint":"https://id.example/_ort/revoke"`) {
+		t.Errorf("no revocation endpoint upstream: %s", body)
+	}
+	r.Transport.(*http.Transport).CloseIdleConnections()
+	r.forwarder.host = "127.0.0.1:1" // gone
+	if resp := r.do(http.MethodGet, "/.well-known/openid-configuration", ""); resp.StatusCode != http.StatusOK || !strings.Contains(text(resp), "online_access") {
+		t.Errorf("while the upstream is down: %d", resp.StatusCode)
+	}
+}
+
 // Members that are there keep their bytes and order.
 func TestDiscoveryKeepsWhatIsThere(t *testing.T) {
 	r := newRig(t)

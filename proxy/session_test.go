@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/ort-gateway/ort-gateway/dpop/dpoptest"
+	"github.com/ort-gateway/ort-gateway/proxy/proxytest"
 )
 
 // ask is a GET of one of the session endpoints with a proof over the ORT.
@@ -152,5 +153,110 @@ func TestStreamsAreBoundedAndEndAtClose(t *testing.T) {
 	}
 	if _, status := a.stream(t, server); status != 503 {
 		t.Errorf("a stream after Close: %d", status)
+	}
+}
+
+// An ORT that is bound to no key is presented as Bearer, and in no other way.
+func TestSessionOfAnUnboundORT(t *testing.T) {
+	r, _ := idpRig(t, nil, confidential("web"))
+	a := webApp(r)
+	ask := func(header ...string) *http.Response { return r.do(http.MethodGet, "/_ort/session", "", header...) }
+	for _, scheme := range []string{"Bearer ", "bearer ", "BEARER  "} {
+		r.is(scheme, ask("Authorization", scheme+a.ort), 200, `{"session_idle_expires_in":`)
+	}
+	proof := a.key.Proof(http.MethodGet, public+"/_ort/session", dpoptest.Nonce(r.Verifier.Nonce()), dpoptest.AccessToken(a.ort))
+	for name, resp := range map[string]*http.Response{
+		"with a proof":   ask("Authorization", "DPoP "+a.ort, "DPoP", proof),
+		"Basic":          ask("Authorization", "Basic "+a.ort),
+		"no scheme":      ask("Authorization", a.ort),
+		"twice":          ask("Authorization", "Bearer "+a.ort, "Authorization", "Bearer "+a.ort),
+		"in the query":   r.do(http.MethodGet, "/_ort/session?access_token="+a.ort, ""),
+		"another prefix": ask("Authorization", "Bearer "+strings.ToLower(a.ort)),
+	} {
+		if resp.StatusCode != 401 || !strings.HasPrefix(resp.Header.Get("WWW-Authenticate"), "DPoP ") || resp.Header.Get("Cache-Control") != "no-store" {
+			t.Errorf("%s: %d %v", name, resp.StatusCode, resp.Header)
+		}
+	}
+}
+
+// Asking extends nothing.
+func TestSessionIsNotExtendedByAsking(t *testing.T) {
+	var c clock
+	r, _ := idpRig(t, func(conf *proxytest.Config) { conf.Now = c.now }, by(&c)) // idle 1 h
+	a := r.app().login()
+	for _, want := range []string{`{"session_idle_expires_in":3600,"session_expires_in":28`, `{"session_idle_expires_in":1800,`, `{"session_idle_expires_in":0,`} {
+		if want != `{"session_idle_expires_in":0,` {
+			r.is("session", a.ask("/_ort/session"), 200, want)
+		}
+		c.pass(30 * time.Minute)
+	}
+	resp := a.ask("/_ort/session")
+	if challenge := resp.Header.Get("WWW-Authenticate"); resp.StatusCode != 401 || !strings.Contains(challenge, `error="invalid_token"`) || !strings.Contains(challenge, "idle") {
+		t.Errorf("idle: %d %s", resp.StatusCode, challenge)
+	}
+	resp = a.ask("/_ort/session/events")
+	if challenge := resp.Header.Get("WWW-Authenticate"); resp.StatusCode != 401 || !strings.Contains(challenge, `error="invalid_token"`) {
+		t.Errorf("events: %d %s", resp.StatusCode, challenge)
+	}
+}
+
+// A proof is for one request: of that method, at that path, once.
+func TestSessionProofs(t *testing.T) {
+	r, _ := idpRig(t, nil)
+	a := r.app().login()
+	good := []dpoptest.Option{dpoptest.Nonce(r.Verifier.Nonce()), dpoptest.AccessToken(a.ort)}
+	proof := a.key.Proof(http.MethodGet, public+"/_ort/session", good...)
+	for _, row := range []struct {
+		name, proof, code string
+	}{
+		{"the first time", proof, ""},
+		{"again", proof, "use_dpop_nonce"},
+		{"of another path", a.key.Proof(http.MethodGet, public+"/_ort/session/events", good...), "invalid_dpop_proof"},
+		{"of another method", a.key.Proof(http.MethodPost, public+"/_ort/session", good...), "invalid_dpop_proof"},
+		{"of another host", a.key.Proof(http.MethodGet, "https://other.example/_ort/session", good...), "invalid_dpop_proof"},
+		{"over another token", a.key.Proof(http.MethodGet, public+"/_ort/session", good[0], dpoptest.AccessToken("x")), "invalid_dpop_proof"},
+	} {
+		resp := r.do(http.MethodGet, "/_ort/session?any=query", "", "Authorization", "DPoP "+a.ort, "DPoP", row.proof)
+		challenge := resp.Header.Get("WWW-Authenticate")
+		if (resp.StatusCode == 200) != (row.code == "") || row.code != "" && (resp.StatusCode != 401 || !strings.Contains(challenge, `error="`+row.code+`"`)) {
+			t.Errorf("%s: %d %s", row.name, resp.StatusCode, challenge)
+		}
+		if n := len(resp.Header.Values("DPoP-Nonce")); (n == 1) != (row.code != "invalid_dpop_proof") {
+			t.Errorf("%s: %d nonces", row.name, n)
+		}
+	}
+}
+
+// Where the upstream is the authority, its nonces mean nothing here.
+func TestSessionIgnoresNoncesOfTheUpstream(t *testing.T) {
+	r := newRig(t, dpopUpstream)
+	a := r.app()
+	code := a.code()
+	body := r.is("code exchange", r.do(http.MethodPost, "/token", a.codeForm(code).Encode(), "DPoP", a.key.Proof(http.MethodPost, public+"/token")), 200, "ORT1.")
+	_, rest, _ := strings.Cut(body, `"refresh_token":"`)
+	a.ort, _, _ = strings.Cut(rest, `"`)
+	for _, nonce := range []string{"", "of-the-upstream"} {
+		resp := a.ask("/_ort/session", dpoptest.Nonce(nonce))
+		if r.is("with nonce "+nonce, resp, 200); resp.Header.Get("DPoP-Nonce") != "" {
+			t.Errorf("a nonce of our own: %q", resp.Header.Get("DPoP-Nonce"))
+		}
+	}
+	old := a.ask("/_ort/session", dpoptest.IssuedAt(time.Now().Add(-time.Hour)))
+	if old.StatusCode != 401 || !strings.Contains(old.Header.Get("WWW-Authenticate"), "invalid_dpop_proof") {
+		t.Errorf("an old proof: %d", old.StatusCode)
+	}
+}
+
+func TestOtherPathsOfTheGatewaysOwn(t *testing.T) {
+	r := newRig(t)
+	for target, want := range map[string]int{"/_ort": 404, "/_ort/": 404, "/_ort/session/": 404, "/_ORT/session": 404, "/_ort/../_ort/x": 404, "//_ort/session": 404, "/_ort%2fsession": 401} {
+		if resp := r.do(http.MethodGet, target, ""); resp.StatusCode != want && resp.StatusCode != 404 || r.count() != 0 {
+			t.Errorf("%s: %d, want %d; %d requests went up", target, resp.StatusCode, want, r.count())
+		}
+	}
+	for _, method := range []string{"POST", "PUT", "DELETE", "HEAD"} {
+		if resp := r.do(method, "/_ort/session", ""); resp.StatusCode != 405 || r.count() != 0 {
+			t.Errorf("%s: %d", method, resp.StatusCode)
+		}
 	}
 }
