@@ -84,17 +84,11 @@ func startRig(t *testing.T, direct bool, options ...rigOption) *rig {
 		t.Cleanup(pooled.CloseIdleConnections)
 		address, transport = server.URL, pooled
 	}
-	store, err := boltstore.Open(boltstore.Config{Path: filepath.Join(t.TempDir(), "s.db")})
-	if err != nil {
-		t.Fatal(err)
-	}
-	r.store = store
-	t.Cleanup(func() { store.Close() })
 	keys, _ := seal.ParseKeys(seal.NewKey())
 	at, _ := url.Parse(address)
 	origin, _ := url.Parse(public)
 	logger := slog.New(slog.NewTextHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	e := ortengine.Config{Store: store, Keys: keys, Idle: time.Hour, Absolute: 8 * time.Hour, Login: time.Hour, Upstream: 5 * time.Second, Logger: logger}
+	e := ortengine.Config{Keys: keys, Idle: time.Hour, Absolute: 8 * time.Hour, Login: time.Hour, Upstream: 5 * time.Second, Logger: logger}
 	c := Config{
 		Public: origin, Issuers: []string{public}, Upstream: at, Transport: transport, Cookies: keys.Box("cookie"),
 		LoginCookies: []string{"idp"}, DPoPAlgs: []string{"ES256"}, Absolute: 8 * time.Hour, UpstreamTimeout: 5 * time.Second,
@@ -104,6 +98,12 @@ func startRig(t *testing.T, direct bool, options ...rigOption) *rig {
 	for _, o := range options {
 		o(r, &c, &e)
 	}
+	store, err := boltstore.Open(boltstore.Config{Path: filepath.Join(t.TempDir(), "s.db"), Now: e.Now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.store, e.Store = store, store
+	t.Cleanup(func() { store.Close() })
 	if c.Engine, err = ortengine.New(e); err != nil {
 		t.Fatal(err)
 	}
