@@ -71,6 +71,17 @@ func (l *location) at(place string) *upstream.Provider {
 	return nil
 }
 
+// sharing are the issuers here whose logins are at one place with p's, p first.
+func (l *location) sharing(p *upstream.Provider) []*upstream.Provider {
+	all := []*upstream.Provider{p}
+	for _, other := range l.providers {
+		if other != p && other.Authorization == p.Authorization {
+			all = append(all, other)
+		}
+	}
+	return all
+}
+
 // of is an issuer that has its endpoint here.
 func (l *location) of(issuer string) *upstream.Provider {
 	for _, p := range l.providers {

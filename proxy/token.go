@@ -348,7 +348,7 @@ func (g *Gateway) callToken(ctx context.Context, f *formRequest, p *upstream.Pro
 	case r.Status == http.StatusOK:
 		a.Credential, _ = r.object.Text("refresh_token")
 		if to.login {
-			a.Login = g.login(ctx, r.object, p, f.client)
+			a.Login = g.login(ctx, r.object, f.at.sharing(p), f.client)
 		}
 	case r.object != nil:
 		a.Error, _ = r.object.Text("error")
@@ -356,19 +356,23 @@ func (g *Gateway) callToken(ctx context.Context, f *formRequest, p *upstream.Pro
 	return a, nil
 }
 
-// login is what the ID token of an answer says, nil where it cannot be read.
-func (g *Gateway) login(ctx context.Context, o *rewrite.Object, p *upstream.Provider, client string) *ortengine.Login {
+// login is what the ID token of an answer says, nil where it cannot be read. It is
+// of one of the providers, which are one login place.
+func (g *Gateway) login(ctx context.Context, o *rewrite.Object, providers []*upstream.Provider, client string) *ortengine.Login {
 	raw, ok := o.Text("id_token")
 	if !ok {
 		return nil
 	}
-	t, err := upstream.ReadIDToken(raw, p.Issuer, client)
-	if err != nil {
-		g.Logger.LogAttrs(ctx, slog.LevelWarn, "an ID token cannot be read: this login joins no other app's session",
-			slog.String("client", client), slog.String("why", upstream.Why(err)))
-		return nil
+	var err error
+	for _, p := range providers {
+		var t upstream.IDToken
+		if t, err = upstream.ReadIDToken(raw, p.Issuer, client); err == nil {
+			return &ortengine.Login{Issuer: t.Issuer, Subject: t.Subject, SID: t.SID, AuthTime: t.AuthTime, PublicSubjects: p.PublicSubjects()}
+		}
 	}
-	return &ortengine.Login{Issuer: t.Issuer, Subject: t.Subject, SID: t.SID, AuthTime: t.AuthTime, PublicSubjects: p.PublicSubjects()}
+	g.Logger.LogAttrs(ctx, slog.LevelWarn, "an ID token cannot be read: this login joins no other app's session",
+		slog.String("client", client), slog.String("why", upstream.Why(err)))
+	return nil
 }
 
 // editIssued makes of the upstream's answer to a code the client's.
