@@ -1,8 +1,10 @@
 package proxy
 
 import (
+	"context"
 	"errors"
 	"net/http"
+	"time"
 
 	"github.com/ort-gateway/ort-gateway/ortengine"
 	"github.com/ort-gateway/ort-gateway/proxy/rewrite"
@@ -22,7 +24,14 @@ func (g *Gateway) logOut(w http.ResponseWriter, r *http.Request, at *location, b
 	if err := g.Engine.LogoutBegan(r.Context(), at.providers[0].Authorization, l.browser, l.cookies); err != nil {
 		return err
 	}
-	g.forwarder.send(w, r, g.forwarder.outgoing(r.Context(), r, requestEdit{Body: body}), l.observe)
+	ctx, cancel := context.WithCancelCause(r.Context())
+	defer cancel(nil)
+	patience := time.AfterFunc(g.UpstreamTimeout, func() { cancel(errSilent) })
+	defer patience.Stop()
+	g.forwarder.send(w, r, g.forwarder.outgoing(ctx, r, requestEdit{Body: body}), func(resp *http.Response) error {
+		patience.Stop()
+		return l.observe(resp)
+	})
 	return nil
 }
 

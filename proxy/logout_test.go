@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ort-gateway/ort-gateway/ortengine"
 	"github.com/ort-gateway/ort-gateway/proxy/proxytest"
 )
 
@@ -318,4 +319,20 @@ func TestLoginCookiesThatAreSetAgain(t *testing.T) {
 	if got := r.last().header.Get("Cookie"); got != dead {
 		t.Errorf("a value that is used again did not go up: %q", got)
 	}
+}
+
+// An upstream that does not answer holds no logout for ever, and ends nothing.
+func TestLogoutAtASilentUpstream(t *testing.T) {
+	r, _, b, a := logoutRig(t, func(_ *rig, c *Config, _ *ortengine.Config) { c.UpstreamTimeout = 200 * time.Millisecond })
+	well := r.answer
+	hold := make(chan struct{})
+	r.does(func(http.ResponseWriter, *http.Request, string) { <-hold })
+	for _, q := range [][2]string{{"GET", ""}, {"POST", "client_id=spa"}} {
+		if resp := b.visit(q[0], "/logout", q[1]); resp.StatusCode != 502 {
+			t.Errorf("%s: %d", q[0], resp.StatusCode)
+		}
+	}
+	close(hold)
+	r.does(well)
+	r.is("the ORT", a.exchange(), 200)
 }
