@@ -351,7 +351,7 @@ func TestNothingIsServedBeforeTheUpstreamIsKnown(t *testing.T) {
 }
 
 func TestDPoPAtTheUpstream(t *testing.T) {
-	r := newRig(t, func(_ *rig, c *Config, _ *ortengine.Config) { c.DPoPUpstream = true })
+	r := newRig(t, dpopUpstream)
 	a := r.app()
 	proof := a.key.Proof(http.MethodPost, public+"/token", dpoptest.IssuedAt(time.Now()))
 	resp := r.do(http.MethodPost, "/token", a.codeForm(a.code()).Encode(), "DPoP", proof)

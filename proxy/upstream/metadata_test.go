@@ -3,6 +3,7 @@ package upstream
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -37,7 +38,7 @@ func (d *documents) RoundTrip(r *http.Request) (*http.Response, error) {
 		w.WriteHeader(http.StatusNotFound)
 	case int:
 		if v == 0 {
-			return nil, &http.ProtocolError{ErrorString: "down"}
+			return nil, errors.New("down")
 		}
 		w.WriteHeader(v)
 	case string:
