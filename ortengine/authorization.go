@@ -7,6 +7,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/netip"
+	"strings"
 	"time"
 
 	"github.com/ort-gateway/ort-gateway/sessions"
@@ -35,9 +36,16 @@ type Begun struct {
 	Added     bool   // this request recorded it
 }
 
+// maxAsked bounds what one waiting transaction keeps of a stranger's request, in
+// bytes.
+const maxAsked = 4 << 10
+
 // Begin records an authorization request. Its error is an [Error]: a challenge
 // that is none, one that another request stands for, a store that is down.
 func (e *Engine) Begin(ctx context.Context, a Authorization) (Begun, error) {
+	if size := len(a.Client) + len(a.Scope) + len(strings.Join(a.Audiences, " ")); size > maxAsked {
+		return Begun{}, &Error{Status: 400, Code: InvalidRequest, Description: "client_id, scope and resources are too long", Result: "refused_transaction"}
+	}
 	method, err := challengeMethod(a.Method, a.Challenge)
 	if err != nil {
 		return Begun{}, err
@@ -238,6 +246,9 @@ const messageMethod = "web_message"
 // NoteWebMessage notes where the answer of a request with that state is to be
 // posted.
 func (e *Engine) NoteWebMessage(ctx context.Context, place, client, state, redirectURI string, from netip.Addr) error {
+	if len(client)+len(redirectURI) > maxAsked {
+		return &Error{Status: 400, Code: InvalidRequest, Description: "client_id and redirect_uri are too long", Result: "refused_transaction"}
+	}
 	now := e.now()
 	_, _, err := e.Store.AddTransaction(ctx, sessions.Transaction{
 		Key: sessions.KeyOfChallenge(messageMethod, state), Place: place, Client: client, Scope: redirectURI, None: true,

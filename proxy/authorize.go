@@ -140,12 +140,12 @@ func (a *authorization) read(raw string, query bool) (rewritten string, changed 
 	switch {
 	case repeated:
 		return raw, false, errPage{invalidRequest("A parameter is repeated")}
-	case form.Has("request_uri") && !form.Has("request"):
+	case form.Get("request_uri") != "" && form.Get("request") == "":
 		if err := a.usePushed(form.Get("request_uri")); err != nil {
 			return raw, false, err
 		}
 		return form.String(), changed, nil
-	case !asked || form.Has("request"):
+	case !asked || form.Get("request") != "":
 		return form.String(), changed, nil
 	case form.Duplicate(manyTimes...) != "" || form.Lookalike(decisive...) != "":
 		return raw, false, errPage{invalidRequest("A parameter is repeated, or named like another")}
@@ -177,7 +177,7 @@ func (a *authorization) mustLogIn(form *rewrite.Form, changed *bool) error {
 		return err
 	}
 	prompt := form.Get("prompt")
-	if rewrite.HasScope(prompt, "none") || form.Has("request") || form.Has("request_uri") {
+	if rewrite.HasScope(prompt, "none") || form.Get("request") != "" || form.Get("request_uri") != "" {
 		return refusal(http.StatusBadRequest, "login_required", "The login has ended")
 	}
 	fresh := "login"
@@ -347,8 +347,10 @@ func (a *authorization) rewrite(form *rewrite.Form, scope string, added []string
 // those that read 1e9, and digits that fit no integer.
 func isOlder(maxAge string, oldest int64) bool {
 	maxAge = strings.TrimSpace(maxAge)
-	if n, err := strconv.ParseInt(maxAge, 0, 64); err == nil {
-		return n > oldest
+	for _, base := range []int{10, 0} {
+		if n, err := strconv.ParseInt(maxAge, base, 64); err == nil {
+			return n > oldest
+		}
 	}
 	f, err := strconv.ParseFloat(maxAge, 64)
 	return (err == nil || errors.Is(err, strconv.ErrRange)) && f > float64(oldest)
@@ -400,11 +402,7 @@ func (a *authorization) observe(resp *http.Response, sent []sessions.CookieHash)
 }
 
 // forbidCaching keeps an answer with a browser's cookie out of shared caches.
-func forbidCaching(h http.Header) {
-	if h.Get("Cache-Control") == "" {
-		h.Set("Cache-Control", "no-store")
-	}
-}
+func forbidCaching(h http.Header) { h.Set("Cache-Control", "no-store") }
 
 func isRedirect(status int) bool { return status >= 300 && status < 400 }
 
@@ -418,13 +416,28 @@ func (g *Gateway) seeRedirect(r *http.Request, resp *http.Response, cookie strin
 	if !ok {
 		return nil
 	}
-	if params.Has("code") {
+	if params.Has("code") && !repeatsOwn(r, params) {
 		if err := g.sawCode(r, params, cookie, logins); err != nil {
 			return err
 		}
 	}
 	g.asMessage(r, resp, params)
 	return nil
+}
+
+// repeatsOwn says whether a redirect only repeats a code that its request brought:
+// that is no answer of the upstream's, and anybody could make a browser ask for it.
+func repeatsOwn(r *http.Request, params *rewrite.Form) bool {
+	form, _ := rewrite.ParseForm(r.URL.RawQuery)
+	if form == nil {
+		return true
+	}
+	for _, code := range params.Values("code") {
+		if code != "" && (slices.Contains(form.Values("code"), code) || strings.Contains(r.URL.RawQuery, code)) {
+			return true
+		}
+	}
+	return false
 }
 
 // sawCode notes a code with the browser that gets it.

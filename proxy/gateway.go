@@ -210,9 +210,19 @@ func (g *Gateway) answer(w http.ResponseWriter, r *http.Request, h handler, at *
 	counted := &statusWriter{ResponseWriter: w}
 	err := g.handle(counted, r, h, at)
 	if err != nil {
+		endUnread(counted, r)
 		g.refuse(counted, r, at, ortengine.AsError(err))
 	}
 	g.Metrics.Request(at.name(), counted.status())
+}
+
+// endUnread keeps a refusal from waiting for the rest of a body that nobody reads:
+// the server would, before it writes the answer.
+func endUnread(w http.ResponseWriter, r *http.Request) {
+	if r.ProtoMajor == 1 && r.ContentLength != 0 {
+		w.Header().Set("Connection", "close")
+		http.NewResponseController(w).SetReadDeadline(time.Now().Add(time.Second))
+	}
 }
 
 func (g *Gateway) handle(w http.ResponseWriter, r *http.Request, h handler, at *location) error {

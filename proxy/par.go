@@ -34,7 +34,7 @@ func (g *Gateway) pushForm(w http.ResponseWriter, r *http.Request, f *formReques
 	}
 	changed = g.dropOffline(f.form, f.client) || changed
 	asked, _ := asks(f.form)
-	if !asked || f.form.Has("request") {
+	if !asked || f.form.Get("request") != "" {
 		var body []byte
 		if changed {
 			body = []byte(f.form.String())

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"errors"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"github.com/ort-gateway/ort-gateway/ortengine"
+	"github.com/ort-gateway/ort-gateway/sessions"
 )
 
 // conflict is a request that the gateway refuses, so that the error has to go
@@ -201,5 +203,27 @@ func TestRecent(t *testing.T) {
 	}
 	if v, ok := m.stale("b"); !ok || v != 2 {
 		t.Error("not kept for an outage")
+	}
+}
+
+// A page that leads a browser to a redirect of the upstream's own claims no code: it
+// only repeats what its request brought.
+func TestRedirectThatRepeatsItsRequestIsNoAnswerWithACode(t *testing.T) {
+	r := newRig(t)
+	victim := r.app().login()
+	thief := r.app()
+	code := thief.code("response_mode", "form_post")
+	r.mu.Lock()
+	r.answer = func(w http.ResponseWriter, q *http.Request, _ string) {
+		w.Header().Set("Location", "/x?"+q.URL.RawQuery)
+		w.WriteHeader(http.StatusTemporaryRedirect)
+	}
+	r.mu.Unlock()
+	r.do(http.MethodGet, "//x?code="+code+"2", "", "Cookie", victim.cookie)
+	r.mu.Lock()
+	r.answer = nil
+	r.mu.Unlock()
+	if _, err := r.store.Code(t.Context(), sessions.HashCode(code+"2")); !errors.Is(err, sessions.ErrNotFound) {
+		t.Errorf("the code was taken for one that left the upstream: %v", err)
 	}
 }

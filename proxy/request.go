@@ -50,6 +50,9 @@ func (g *Gateway) parseForm(r *http.Request, at *location, raw []byte) (*formReq
 	if err != nil {
 		return nil, invalidRequest("The body is not form-urlencoded: bad escapes or too many parameters")
 	}
+	if form.Lookalike(tokenParameters...) != "" {
+		return nil, invalidRequest("A parameter is named like another")
+	}
 	if form.Duplicate(manyTimes...) != "" {
 		return nil, invalidRequest("A parameter is repeated")
 	}

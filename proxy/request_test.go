@@ -186,3 +186,35 @@ func FuzzParseForm(f *testing.F) {
 		}
 	})
 }
+
+// What a stranger asks for waits for its code: its size is bounded.
+func TestLongAuthorizationRequestsAreNotKept(t *testing.T) {
+	r := newRig(t)
+	a := r.app()
+	if resp := r.do(http.MethodPost, "/authorize", a.authorize("resource", "urn:"+strings.Repeat("x", 5000)).Encode()); resp.StatusCode != http.StatusBadRequest {
+		t.Errorf("a long resource: %d", resp.StatusCode)
+	}
+	if n := r.store.Stats().Transactions; n != 0 {
+		t.Errorf("%d transactions wait", n)
+	}
+}
+
+// An empty request object is none: the upstream reads on.
+func TestEmptyRequestObjectHidesNothing(t *testing.T) {
+	r := newRig(t)
+	for _, name := range []string{"request", "request_uri"} {
+		a := r.app()
+		r.do(http.MethodGet, "/authorize?"+a.authorize().Encode()+"&"+name+"=", "")
+		if q := r.last().query; strings.Contains(q, "online_access") || strings.Contains(q, challengeOf(a.verifier)) {
+			t.Errorf("%s=: the upstream got %s", name, q)
+		}
+	}
+}
+
+func TestBodyNamesThatALenientUpstreamReadsAsOurs(t *testing.T) {
+	r := newRig(t)
+	a := r.app().login()
+	for _, more := range []string{"&resource%5B%5D=urn:x", "&Resource=urn:x", "&Client_Id=other", "&client.id=other"} {
+		r.refused(r.do(http.MethodPost, "/token", a.refreshForm().Encode()+more, "DPoP", a.proof("/token")), r.count(), 400, "invalid_request")
+	}
+}

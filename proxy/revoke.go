@@ -117,7 +117,7 @@ func (g *Gateway) authenticated(ctx context.Context, f *formRequest, p *upstream
 	if r.object != nil {
 		code, _ = r.object.Text("error")
 	}
-	if r.Status == http.StatusUnauthorized || slices.Contains([]string{ortengine.InvalidClient, "unauthorized_client", ortengine.InvalidRequest}, code) {
+	if r.Status != http.StatusOK || slices.Contains([]string{ortengine.InvalidClient, "unauthorized_client"}, code) {
 		return r, nil
 	}
 	return nil, nil

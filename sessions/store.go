@@ -40,8 +40,9 @@ type Store interface {
 	// RequestURI is the key that a request_uri was tied to.
 	RequestURI(ctx context.Context, uri RequestURIHash) (TransactionKey, error)
 
-	// AddCode keeps what was seen of a code. A code that is known keeps its first
-	// browser; it never becomes one that was not exchanged.
+	// AddCode keeps what was seen of a code. What was seen first stays, as a whole: no
+	// later redirect with that code gives it another browser or time. A code never
+	// becomes one that was not exchanged.
 	AddCode(ctx context.Context, c Code) error
 	// Code is what is known of a code.
 	Code(ctx context.Context, hash CodeHash) (Code, error)

@@ -283,14 +283,11 @@ func sameCode(a, b sessions.Code) bool {
 	return bytes.Equal(sessions.EncodeCode(&a), sessions.EncodeCode(&b))
 }
 
-// merge adds what is new to what is known of a code: its first browser stays,
-// and a code that was exchanged stays so.
+// merge adds what is new to what is known of a code: what was seen of it first
+// stays, and a code that was exchanged stays so.
 func merge(known, c sessions.Code) sessions.Code {
-	if known.Browser != "" {
-		c.Browser = known.Browser
-	}
-	if !known.LeftAt.IsZero() {
-		c.LeftAt, c.Cookies = known.LeftAt, known.Cookies
+	if !known.LeftAt.IsZero() || known.Browser != "" {
+		c.Browser, c.LeftAt, c.Cookies = known.Browser, known.LeftAt, known.Cookies
 	}
 	c.Exchanged = c.Exchanged || known.Exchanged
 	if known.Until.After(c.Until) {

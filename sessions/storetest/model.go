@@ -1,7 +1,6 @@
 package storetest
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -259,9 +258,8 @@ func (m *model) seeCode(r *rapid.T) {
 
 func (m *model) code(c sessions.Code) {
 	if known, ok := m.codes[c.Hash]; ok && m.clock.Now().Before(known.Until) {
-		c.Browser = cmp.Or(known.Browser, c.Browser)
-		if !known.LeftAt.IsZero() {
-			c.LeftAt = known.LeftAt
+		if !known.LeftAt.IsZero() || known.Browser != "" {
+			c.Browser, c.LeftAt, c.Cookies = known.Browser, known.LeftAt, known.Cookies
 		}
 		c.Exchanged = c.Exchanged || known.Exchanged
 		if known.Until.After(c.Until) {
