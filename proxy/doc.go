@@ -22,5 +22,18 @@
 //   - A parameter whose name a lenient upstream would read as one that the gateway
 //     rewrites (Scope, code.challenge, scope[]) is refused where online_access is
 //     asked for.
-//   - Other 2xx and 3xx statuses than 200 of a token endpoint are faults (502).
+//   - Other 2xx and 3xx statuses than 200 of a token endpoint are faults where an
+//     ORT is concerned: 502, and 503 at an ORT exchange, which may be tried again.
+//   - Two Authorization fields are refused where bodies are read: they could name
+//     two clients.
+//   - An ORT is looked for in whatever escapes it stands, and in queries too. Where
+//     it is neither exchanged nor revoked, the request is refused.
+//   - DPoP in requests of clients or audiences that get no ORT is between client and
+//     upstream, whatever ORT_DPOP_AUTHORITY is.
+//   - A max_age that only lenient readers understand (1e9) counts as they read it.
+//   - offline_access that the gateway itself put into a request of an online-only
+//     client stays when the upstream sends that request back to it, in a form or a
+//     redirect. Which requests those are is remembered by this process for an hour.
+//   - An allowance that the upstream gave when it was asked (a preflight names no
+//     client) is not one of a client's own answers: each is remembered for itself.
 package proxy

@@ -76,9 +76,12 @@ func (g *Gateway) codeGrant(w http.ResponseWriter, f *formRequest) error {
 		return e
 	}
 	reply := issued.Answer.Reply.(*reply)
-	if issued.Token != "" {
+	switch {
+	case issued.Token != "":
 		g.editIssued(reply.object, &issued, &t)
-	} else if reply.object != nil {
+	case reply.Status != http.StatusOK && reply.Status < 400: // a refresh token may be in it
+		return refusal(http.StatusBadGateway, ortengine.ServerError, "The identity provider's answer has another status than 200")
+	case reply.object != nil:
 		reply.object.Del("refresh_token")
 	}
 	g.writeReply(w, f, reply)
