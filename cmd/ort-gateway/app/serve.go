@@ -109,7 +109,7 @@ const upstreamConnect = 5 * time.Second
 
 func (p *parts) assembleProxy(replay *dpop.MemoryReplay) error {
 	s := p.settings
-	transport := proxy.NewTransport(s.UpstreamCAs, upstreamConnect)
+	transport := proxy.Quiet(proxy.NewTransport(s.UpstreamCAs, upstreamConnect))
 	verifier, err := p.verifier(replay)
 	if err != nil {
 		return err
