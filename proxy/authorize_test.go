@@ -291,14 +291,17 @@ func FuzzAuthorizationQuery(f *testing.F) {
 	f.Add("scope=online_access&client_id=a&response_type=code&code_challenge=" + challenge + "&a=b;code_challenge=" + challenge)
 	f.Add("scope=online_access&client_id=a&response_type=code&code_challenge%5b%5d=x&code_challenge=" + challenge)
 	f.Add("scope=online_access&request_uri=urn%3ax")
-	var r *rig
+	f.Add("scope=online_access&client_id=a&response_type=code&code_challenge=" + challenge + "&code_challenge%00x=" + challenge)
+	f.Add("scope=online_access&client_id=a&response_type=code&code_challenge=" + challenge + "&+Code.Challenge=" + challenge)
+	f.Add("scope=online_access&client_id=a&response_type=code&code_challenge=" + challenge + "&code%5bchallenge=" + challenge)
+	r := newRig(f) // for all inputs: one made with t ends with the first
 	f.Fuzz(func(t *testing.T, query string) {
-		if r == nil {
-			r = newRig(t)
-		}
 		a := &authorization{Gateway: r.Gateway, at: &location{providers: r.providers()}, from: httptestGet()}
 		got, changed, err := a.read(query, true)
 		if err != nil {
+			if e := ortengine.AsError(err); e.Status >= 500 {
+				t.Errorf("%q: %v", query, e)
+			}
 			return
 		}
 		if !changed && got != query {
@@ -318,10 +321,31 @@ func FuzzAuthorizationQuery(f *testing.F) {
 		if asksAnywhere(after) {
 			t.Errorf("%q still asks: %q", query, got)
 		}
+		for name, values := range after {
+			for _, v := range values {
+				if loosely(name) == "scope" && slices.Contains(strings.Fields(v), "online_access") {
+					t.Errorf("%q still asks in %q: %q", query, name, got)
+				}
+				if len(a.begun) > 0 && loosely(name) == "code_challenge" && v != a.begun[0].Challenge {
+					t.Errorf("%q went up with another challenge in %q: %q", query, name, got)
+				}
+			}
+		}
 		if len(a.begun) > 0 && after.Get("code_challenge") != a.begun[0].Challenge {
 			t.Errorf("%q went up with another challenge: %q", query, got)
 		}
 	})
+}
+
+// loosely is a parameter's name as the most lenient of readers take it: in any
+// case, PHP's underscores, up to a bracket or NUL.
+func loosely(name string) string {
+	name = strings.ToLower(strings.TrimSpace(name))
+	name, _, _ = strings.Cut(name, "\x00")
+	if before, _, ok := strings.Cut(name, "["); ok && strings.Contains(name, "]") {
+		return before
+	}
+	return strings.NewReplacer(".", "_", " ", "_", "[", "_").Replace(name)
 }
 
 func asksAnywhere(q url.Values) bool {

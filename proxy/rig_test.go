@@ -32,7 +32,7 @@ import (
 // it was asked.
 type rig struct {
 	*Gateway
-	t     *testing.T
+	t     testing.TB
 	store *boltstore.Store
 	log   *bytes.Buffer
 
@@ -58,14 +58,14 @@ const (
 
 type rigOption func(*rig, *Config, *ortengine.Config)
 
-func newRig(t *testing.T, options ...rigOption) *rig {
+func newRig(t testing.TB, options ...rigOption) *rig {
 	t.Helper()
 	return startRig(t, false, options...)
 }
 
 // startRig is newRig; direct: requests reach the upstream by a call, so that
 // synctest sees who waits.
-func startRig(t *testing.T, direct bool, options ...rigOption) *rig {
+func startRig(t testing.TB, direct bool, options ...rigOption) *rig {
 	t.Helper()
 	r := &rig{t: t, direct: direct, log: &bytes.Buffer{}, meta: map[string]any{
 		"issuer": public, "authorization_endpoint": public + "/authorize", "token_endpoint": public + "/token",
