@@ -189,3 +189,13 @@ func audiences(form *rewrite.Form) []string {
 func carriesORT(raw string) bool {
 	return strings.Contains(raw, ortengine.Prefix) || strings.Contains(raw, "%") && strings.Contains(string(decodeFully(raw)), ortengine.Prefix)
 }
+
+// carriesORTBeside says whether an ORT stands anywhere but in one parameter.
+func (f *formRequest) carriesORTBeside(name string) bool {
+	rest, err := rewrite.ParseForm(string(f.raw))
+	if err != nil {
+		return true
+	}
+	rest.Del(name)
+	return carriesORT(rest.String())
+}

@@ -38,7 +38,7 @@ func (g *Gateway) revocation(w http.ResponseWriter, r *http.Request, at *locatio
 	}
 	token := f.form.Get("token")
 	switch {
-	case ortengine.IsORT(token):
+	case ortengine.IsORT(token) && !f.carriesORTBeside("token"):
 	case carriesORT(string(f.raw)):
 		g.cors.decorate(w.Header(), r, at, f.client)
 		return invalidRequest("An online refresh token is revoked as token alone")
@@ -180,7 +180,7 @@ func (g *Gateway) revokePosted(w http.ResponseWriter, r *http.Request, at *locat
 		return e
 	}
 	token := f.form.Get("refresh_token")
-	if !ortengine.IsORT(token) {
+	if !ortengine.IsORT(token) || f.carriesORTBeside("refresh_token") {
 		return invalidRequest("An online refresh token is posted as refresh_token alone")
 	}
 	passed, err := g.revokeORT(r.Context(), f, token)

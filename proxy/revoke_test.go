@@ -60,7 +60,7 @@ func TestConfidentialClientsAreAuthenticatedWhereverTheyRevoke(t *testing.T) {
 			resp := r.do(http.MethodPost, path, form.Encode(), "DPoP", "any proof")
 			r.is("a wrong secret", resp, 401, "invalid_client")
 			asked := idp.At("/revoke")
-			if len(asked) != 1 || strings.Contains(asked[0].Body, "ORT") || asked[0].Form().Get("refresh_token") != "" || asked[0].Form().Get("token") == "" || asked[0].Header.Get("DPoP") != "" {
+			if len(asked) != 1 || strings.Contains(asked[0].Body, "ORT1.") || asked[0].Form().Get("refresh_token") != "" || asked[0].Form().Get("token") == "" || asked[0].Header.Get("DPoP") != "" {
 				t.Errorf("the upstream was asked with %+v", asked)
 			}
 			idp.Next("/revoke", proxytest.Down)

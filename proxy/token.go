@@ -133,6 +133,9 @@ func (g *Gateway) ortGrant(w http.ResponseWriter, f *formRequest) error {
 // exchange makes the checks in the order of their cost.
 func (g *Gateway) exchange(ctx context.Context, f *formRequest, opened **ortengine.ORT) (ortengine.Exchanged, error) {
 	none := ortengine.Exchanged{}
+	if f.carriesORTBeside("refresh_token") {
+		return none, invalidRequest("An online refresh token is sent as refresh_token alone")
+	}
 	o, err := g.Engine.Open(f.form.Get("refresh_token"))
 	if err != nil || !f.at.issues(o.Issuer) {
 		return none, ortengine.InvalidToken()
