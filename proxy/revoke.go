@@ -7,7 +7,6 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"slices"
 
 	"github.com/ort-gateway/ort-gateway/ortengine"
 	"github.com/ort-gateway/ort-gateway/proxy/upstream"
@@ -117,8 +116,14 @@ func (g *Gateway) authenticated(ctx context.Context, f *formRequest, p *upstream
 	if r.object != nil {
 		code, _ = r.object.Text("error")
 	}
-	if r.Status != http.StatusOK || slices.Contains([]string{ortengine.InvalidClient, "unauthorized_client"}, code) {
+	// What is no revocation must not look like one: clients read the status alone.
+	switch {
+	case r.Status >= 400:
 		return r, nil
+	case code == ortengine.InvalidClient || code == "unauthorized_client":
+		return nil, refusal(http.StatusUnauthorized, ortengine.InvalidClient, "The identity provider did not authenticate the client")
+	case r.Status != http.StatusOK && r.Status != http.StatusNoContent:
+		return nil, upstreamDown(nil)
 	}
 	return nil, nil
 }
