@@ -20,10 +20,10 @@ const (
 	kindTransaction = 'T'
 	kindCode        = 'C'
 
-	sessionVersion     = 1
+	sessionVersion     = 2 // 2: login cookies, owed credentials
 	grantVersion       = 1
 	transactionVersion = 1
-	codeVersion        = 1
+	codeVersion        = 2 // 2: login cookies
 )
 
 // Errors of the decoders. Both mean unknown, never gone.
@@ -54,17 +54,6 @@ func EncodeSession(s *Session) []byte {
 		w.text(u.Client)
 		w.text(u.Sub)
 	}
-	w.count(len(s.Cookies))
-	for _, c := range s.Cookies {
-		w.text(string(c))
-	}
-	w.count(len(s.Owed))
-	for _, o := range s.Owed {
-		w.text(string(o.Grant))
-		w.text(o.Client)
-		w.text(o.Issuer)
-		w.bytes(o.Credential)
-	}
 	w.time(s.Created)
 	w.time(s.AuthTime)
 	w.time(s.Start)
@@ -76,6 +65,14 @@ func EncodeSession(s *Session) []byte {
 		w.time(s.End.At)
 		w.text(string(s.End.Reason))
 		w.bool(s.End.SingleSignOn)
+	}
+	w.cookies(s.Cookies)
+	w.count(len(s.Owed))
+	for _, o := range s.Owed {
+		w.text(string(o.Grant))
+		w.text(o.Client)
+		w.text(o.Issuer)
+		w.bytes(o.Credential)
 	}
 	return w.b
 }
@@ -102,22 +99,19 @@ func DecodeSession(b []byte) (Session, error) {
 			s.Subjects[i] = Subject{Issuer: r.text(), Client: r.text(), Sub: r.text()}
 		}
 	}
-	if n := r.count(1); n > 0 {
-		s.Cookies = make([]CookieHash, n)
-		for i := range s.Cookies {
-			s.Cookies[i] = CookieHash(r.text())
-		}
-	}
-	if n := r.count(4); n > 0 {
-		s.Owed = make([]Owed, n)
-		for i := range s.Owed {
-			s.Owed[i] = Owed{Grant: GrantID(r.text()), Client: r.text(), Issuer: r.text(), Credential: r.bytes()}
-		}
-	}
 	s.Created, s.AuthTime, s.Start = r.time(), r.time(), r.time()
 	s.LastUsed, s.Idle, s.Absolute = r.time(), r.time(), r.time()
 	if r.bool() {
 		s.End = &End{At: r.time(), Reason: EndReason(r.text()), SingleSignOn: r.bool()}
+	}
+	if r.version >= 2 {
+		s.Cookies = r.cookies()
+		if n := r.count(4); n > 0 {
+			s.Owed = make([]Owed, n)
+			for i := range s.Owed {
+				s.Owed[i] = Owed{Grant: GrantID(r.text()), Client: r.text(), Issuer: r.text(), Credential: r.bytes()}
+			}
+		}
 	}
 	if err := r.end(); err != nil {
 		return Session{}, fmt.Errorf("reading a session: %w", err)
@@ -198,26 +192,19 @@ func EncodeCode(c *Code) []byte {
 	w.fixed(c.Hash)
 	w.text(string(c.Browser))
 	w.time(c.LeftAt)
-	w.count(len(c.Cookies))
-	for _, k := range c.Cookies {
-		w.text(string(k))
-	}
 	w.bool(c.Exchanged)
 	w.time(c.Until)
+	w.cookies(c.Cookies)
 	return w.b
 }
 
 // DecodeCode reads what [EncodeCode] wrote.
 func DecodeCode(b []byte) (Code, error) {
 	r := newReader(b, kindCode, codeVersion)
-	c := Code{Hash: r.fixed(), Browser: BrowserID(r.text()), LeftAt: r.time()}
-	if n := r.count(1); n > 0 {
-		c.Cookies = make([]CookieHash, n)
-		for i := range c.Cookies {
-			c.Cookies[i] = CookieHash(r.text())
-		}
+	c := Code{Hash: r.fixed(), Browser: BrowserID(r.text()), LeftAt: r.time(), Exchanged: r.bool(), Until: r.time()}
+	if r.version >= 2 {
+		c.Cookies = r.cookies()
 	}
-	c.Exchanged, c.Until = r.bool(), r.time()
 	if err := r.end(); err != nil {
 		return Code{}, fmt.Errorf("reading a code: %w", err)
 	}

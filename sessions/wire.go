@@ -46,6 +46,13 @@ func (w *writer) prefix(p netip.Prefix) {
 	w.bytes(b)
 }
 
+func (w *writer) cookies(list []CookieHash) {
+	w.count(len(list))
+	for _, c := range list {
+		w.text(string(c))
+	}
+}
+
 func each[T any](list []T, f func(T)) {
 	for _, v := range list {
 		f(v)
@@ -54,9 +61,10 @@ func each[T any](list []T, f func(T)) {
 
 // reader takes fields off. The first fault stays; everything after it is zero.
 type reader struct {
-	b   []byte
-	s   string // the same bytes: texts are parts of one copy
-	err error
+	version byte // that the record was written in
+	b       []byte
+	s       string // the same bytes: texts are parts of one copy
+	err     error
 }
 
 func newReader(b []byte, kind, version byte) *reader {
@@ -67,7 +75,7 @@ func newReader(b []byte, kind, version byte) *reader {
 	case b[1] > version:
 		r.err = fmt.Errorf("%w (version %d, this one knows %d)", ErrVersion, b[1], version)
 	default:
-		r.b, r.s = b[2:], string(b[2:])
+		r.version, r.b, r.s = b[1], b[2:], string(b[2:])
 	}
 	return r
 }
@@ -137,6 +145,18 @@ func (r *reader) list() []string {
 	list := make([]string, n)
 	for i := range list {
 		list[i] = r.text()
+	}
+	return list
+}
+
+func (r *reader) cookies() []CookieHash {
+	n := r.count(1)
+	if n == 0 {
+		return nil
+	}
+	list := make([]CookieHash, n)
+	for i := range list {
+		list[i] = CookieHash(r.text())
 	}
 	return list
 }

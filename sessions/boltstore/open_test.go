@@ -112,7 +112,7 @@ func TestOpenRefuses(t *testing.T) {
 				newer[9]++
 				return b.Put(k, newer)
 			})
-		}, "newer version of the gateway (version 2, this one knows 1)"},
+		}, "newer version of the gateway (version 3, this one knows 2)"},
 		{"a damaged record", func(t *testing.T, path string) {
 			rewrite(t, path, func(tx *bolt.Tx) error { return tx.Bucket(bucketSessions).Put([]byte("!"), []byte("y")) })
 		}, "no session store, or damaged"},
