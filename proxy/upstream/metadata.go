@@ -214,16 +214,16 @@ func (m *Metadata) Fetch(ctx context.Context) {
 		next.Providers[i] = p
 		changed = changed || p != nil && !same(p, known)
 	}
+	// Whoever is ready by it must have learned of it: told first, then shown.
+	if changed {
+		if m.cfg.Changed != nil {
+			m.cfg.Changed(next)
+		}
+		m.state.Store(next)
+	}
 	m.up.Store(up)
 	if m.cfg.Up != nil {
 		m.cfg.Up(up)
-	}
-	if !changed {
-		return
-	}
-	m.state.Store(next)
-	if m.cfg.Changed != nil {
-		m.cfg.Changed(next)
 	}
 }
 

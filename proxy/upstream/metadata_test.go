@@ -275,3 +275,19 @@ func TestProviderFacts(t *testing.T) {
 		t.Error("Keycloak is known by its end-session endpoint")
 	}
 }
+
+// Readiness is read from State and Up: neither may be ahead of those who are told.
+func TestMetadataAreToldBeforeTheyShow(t *testing.T) {
+	m, _ := fetcher(t, &documents{at: map[string]any{oidc: document()}})
+	told := false
+	m.cfg.Changed = func(*State) {
+		told = true
+		if m.State().Complete() || m.Up() {
+			t.Error("ready before anybody was told")
+		}
+	}
+	m.Fetch(t.Context())
+	if !told || !m.State().Complete() || !m.Up() {
+		t.Errorf("told %v, complete %v, up %v", told, m.State().Complete(), m.Up())
+	}
+}
