@@ -93,9 +93,10 @@ func (d *Draft) EndSessionOwing(end End) bool {
 	if d.Session.End != nil {
 		return false
 	}
-	grants := d.Grants()
-	for _, g := range grants {
-		d.Session.Owed = append(d.Session.Owed, Owed{Grant: g.ID, Client: g.Client, Issuer: g.Issuer, Credential: g.Credential})
+	for _, g := range d.Grants() {
+		if len(g.Credential) > 0 {
+			d.Session.Owed = append(d.Session.Owed, Owed{Grant: g.ID, Client: g.Client, Issuer: g.Issuer, Credential: g.Credential})
+		}
 	}
 	return d.EndSession(end)
 }

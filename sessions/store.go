@@ -132,6 +132,8 @@ type Swept struct {
 // Stats are the store's own figures.
 type Stats struct {
 	Active       int   // sessions without an end
+	Notes        int   // notes, as far as the store knows; those past their time count until they go
+	Owing        int   // sessions that owe upstream credentials
 	Transactions int   // waiting
 	PushedOut    int   // transactions dropped for the bound since the start
 	Bytes        int64 // size of the embedded store's file, 0 elsewhere

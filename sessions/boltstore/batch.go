@@ -27,7 +27,7 @@ type batch struct {
 // step is what a change does beside its answer.
 type step struct {
 	writes  []write
-	active  int           // sessions more that are alive
+	counts  tally         // how many more
 	changed []sessions.ID // to be told to watchers
 	codes   []sessions.Code
 }
@@ -57,7 +57,7 @@ func (t *batch) run(c *change) error {
 	if t.refused = t.write(t.now.writes); t.refused != nil {
 		return t.refused
 	}
-	t.all.active += t.now.active
+	t.all.counts.add(t.now.counts)
 	t.all.changed = append(t.all.changed, t.now.changed...)
 	t.all.codes = append(t.all.codes, t.now.codes...)
 	return nil
@@ -85,16 +85,12 @@ func (t *batch) write(writes []write) error {
 
 // finish writes what concerns the whole commit.
 func (t *batch) finish() error {
-	if t.all.active == 0 {
-		return nil
-	}
-	n := t.s.active.Load() + int64(t.all.active)
-	return t.tx.Bucket(bucketMeta).Put(keyActive, number(uint64(max(0, n))))
+	return writeCounts(t.tx, t.s.counts.tally(), t.all.counts)
 }
 
 // committed lets everybody else know.
 func (t *batch) committed() {
-	t.s.active.Add(int64(t.all.active))
+	t.s.counts.add(t.all.counts)
 	for _, c := range t.all.codes {
 		t.s.memory.exchanged(c, t.s.now())
 	}

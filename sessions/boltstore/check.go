@@ -24,7 +24,7 @@ func (s *Store) Check(ctx context.Context) (err error) {
 	c := &change{alone: true, run: func(t *batch) (err error) {
 		defer t.guard(&err)
 		k := &checker{tx: t.tx}
-		k.run(s.active.Load())
+		k.run(s.counts.tally())
 		return errors.Join(k.faults...)
 	}}
 	if err := s.submit(ctx, c); err != nil {
@@ -35,6 +35,7 @@ func (s *Store) Check(ctx context.Context) (err error) {
 
 type checker struct {
 	tx     *bolt.Tx
+	found  tally
 	faults []error
 }
 
@@ -44,11 +45,10 @@ func (k *checker) fault(format string, args ...any) {
 	}
 }
 
-func (k *checker) run(active int64) {
+func (k *checker) run(counted tally) {
 	for err := range k.tx.Check() {
 		k.fault("bbolt: %w", err)
 	}
-	var alive int64
 	c := k.tx.Bucket(bucketSessions).Cursor()
 	for key, v := c.First(); key != nil; key, v = c.Next() {
 		if err := decodes(key, v); err != nil {
@@ -58,15 +58,15 @@ func (k *checker) run(active int64) {
 		if id, _, isGrant := bytes.Cut(key, []byte{0}); isGrant {
 			k.grant(id, key, v)
 		} else if k.session(key, v) {
-			alive++
+			k.found[countActive]++
 		}
 	}
 	k.index()
 	k.due()
 	k.waiting()
-	if stored := k.tx.Bucket(bucketMeta).Get(keyActive); alive != active || string(stored) != string(number(uint64(alive))) {
-		k.fault("%d sessions are alive, %d are counted", alive, active)
-	}
+	k.notes()
+	k.owing()
+	k.counts(counted)
 }
 
 func (k *checker) session(key, v []byte) (alive bool) {
@@ -79,6 +79,9 @@ func (k *checker) session(key, v []byte) (alive bool) {
 	}
 	if k.tx.Bucket(bucketDue).Get(dueKey(filed, ses.ID)) == nil {
 		k.fault("session %q is filed nowhere", key)
+	}
+	if owes, filed := len(ses.Owed) > 0, k.tx.Bucket(bucketOwing).Get(key) != nil; owes != filed || owes && ses.End == nil {
+		k.fault("session %q owes %d credentials, is filed so: %t, has ended: %t", key, len(ses.Owed), filed, ses.End != nil)
 	}
 	for i := range indexKeys(&ses) {
 		if k.tx.Bucket(bucketIndex).Get([]byte(i)) == nil {
@@ -127,6 +130,50 @@ func (k *checker) due() {
 		if len(v) < 8 || filedAt(v) != binary.BigEndian.Uint64(key) {
 			k.fault("due entry %q has no session", key)
 		}
+	}
+}
+
+// notes holds bucket n against bucket e, both ways: as many entries here as
+// there, and each finds its note.
+func (k *checker) notes() {
+	due := 0
+	c := k.tx.Bucket(bucketNotesDue).Cursor()
+	for key, _ := c.First(); key != nil; key, _ = c.Next() {
+		due++
+		if len(key) != 8+noteKeySize {
+			k.fault("due entry %q is no note's", key)
+		} else if _, until, err := noteTimes(k.tx.Bucket(bucketNotes).Get(key[8:])); err != nil || until != binary.BigEndian.Uint64(key) {
+			k.fault("due entry %q has no note", key)
+		}
+	}
+	c = k.tx.Bucket(bucketNotes).Cursor()
+	for key, v := c.First(); key != nil; key, v = c.Next() {
+		k.found[countNotes]++
+		if _, _, err := noteTimes(v); err != nil || len(key) != noteKeySize {
+			k.fault("note %x cannot be read", key)
+		}
+	}
+	if due != int(k.found[countNotes]) {
+		k.fault("%d notes, %d due entries of notes", k.found[countNotes], due)
+	}
+}
+
+func (k *checker) owing() {
+	c := k.tx.Bucket(bucketOwing).Cursor()
+	for key, _ := c.First(); key != nil; key, _ = c.Next() {
+		k.found[countOwing]++
+		if k.tx.Bucket(bucketSessions).Get(key) == nil {
+			k.fault("session %q owes and is not there", key)
+		}
+	}
+}
+
+func (k *checker) counts(counted tally) {
+	stored, err := readCounts(k.tx)
+	if err != nil {
+		k.fault("%w", err)
+	} else if k.found != counted || k.found != stored {
+		k.fault("%d sessions alive, notes and sessions that owe are there; %d are counted, %d in the file", k.found, counted, stored)
 	}
 }
 

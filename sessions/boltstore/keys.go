@@ -23,9 +23,16 @@ var (
 	buckets        = [][]byte{bucketMeta, bucketSessions, bucketIndex, bucketDue, bucketWaiting, bucketNotes, bucketNotesDue, bucketOwing}
 
 	keyFormat = []byte("format")
-	keyActive = []byte("active")
 	keyReady  = []byte("ready")
 )
+
+// bucketsOf are the buckets that a format has.
+func bucketsOf(version int) [][]byte {
+	if version == 1 {
+		return buckets[:5]
+	}
+	return buckets
+}
 
 const (
 	waitingTransaction = 't'

@@ -3,7 +3,9 @@ package boltstore
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/binary"
+	"fmt"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -11,27 +13,47 @@ import (
 	"github.com/ort-gateway/ort-gateway/sessions"
 )
 
-// noteKey is a note's key in bucket n; its length is fixed.
-func noteKey(kind sessions.NoteKind, key string) []byte { return indexPrefix(byte(kind), key) }
+// A note is 16 bytes under its key: since when it holds and until when, in ms.
+const (
+	noteKeySize   = 1 + indexHash
+	noteValueSize = 16
+)
+
+// noteKey is a note's key in bucket n: its kind, and a hash of the rest, so that
+// no text can be another's.
+func noteKey(kind sessions.NoteKind, key string) [noteKeySize]byte {
+	var room [64]byte // most keys are hashes themselves
+	sum := sha256.Sum256(append(binary.AppendUvarint(room[:0], uint64(len(key))), key...))
+	var k [noteKeySize]byte
+	k[0] = byte(kind)
+	copy(k[1:], sum[:])
+	return k
+}
 
 func noteDueKey(until uint64, key []byte) []byte { return append(number(until), key...) }
 
-// noteValue is what bucket n has under it: since when, until when, in ms.
 func noteValue(at, until uint64) []byte {
 	return binary.BigEndian.AppendUint64(number(at), until)
 }
 
-func noteTimes(v []byte) (at, until uint64, ok bool) {
-	if len(v) != 16 {
-		return 0, 0, false
+// noteTimes reads a note; nil is ErrNotFound. What cannot be read is unknown,
+// never gone: a login cookie may be dead by it.
+func noteTimes(v []byte) (at, until uint64, err error) {
+	switch len(v) {
+	case noteValueSize:
+		return binary.BigEndian.Uint64(v), binary.BigEndian.Uint64(v[8:]), nil
+	case 0:
+		return 0, 0, sessions.ErrNotFound
 	}
-	return binary.BigEndian.Uint64(v), binary.BigEndian.Uint64(v[8:]), true
+	return 0, 0, fmt.Errorf("reading a note: %w", sessions.ErrDamaged)
 }
 
 // note keeps a note and says whether it is the first of its key. A change may add
-// one twice, so what it wrote itself is looked at too.
+// one twice, so what it wrote itself is looked at too. One that changes nothing
+// costs no commit.
 func (t *batch) note(n sessions.Note) (first bool) {
-	key := noteKey(n.Kind, n.Key)
+	k := noteKey(n.Kind, n.Key)
+	key := k[:]
 	at, until := millis(n.At), millis(n.Until)
 	v := t.tx.Bucket(bucketNotes).Get(key)
 	for _, w := range t.now.writes {
@@ -39,13 +61,20 @@ func (t *batch) note(n sessions.Note) (first bool) {
 			v = w.value
 		}
 	}
-	oldAt, oldUntil, there := noteTimes(v)
-	if there {
-		t.del(bucketNotesDue, noteDueKey(oldUntil, key))
-	}
+	oldAt, oldUntil, err := noteTimes(v)
+	there := err == nil // a damaged one is written anew
 	first = !there || oldUntil <= millis(t.s.now())
 	if !first {
 		at, until = max(at, oldAt), max(until, oldUntil)
+	}
+	if there && at == oldAt && until == oldUntil {
+		return first
+	}
+	if there && until != oldUntil {
+		t.del(bucketNotesDue, noteDueKey(oldUntil, key))
+	}
+	if v == nil {
+		t.now.counts[countNotes]++
 	}
 	t.put(bucketNotes, key, noteValue(at, until))
 	t.put(bucketNotesDue, noteDueKey(until, key), nil)
@@ -66,15 +95,19 @@ func (s *Store) AddNote(ctx context.Context, n sessions.Note) (first bool, err e
 // Note is a note that holds now.
 func (s *Store) Note(_ context.Context, kind sessions.NoteKind, key string) (n sessions.Note, err error) {
 	defer s.observe("note", time.Now(), &err)
-	err = s.view(func(tx *bolt.Tx) error {
-		at, until, ok := noteTimes(tx.Bucket(bucketNotes).Get(noteKey(kind, key)))
-		if !ok || until <= millis(s.now()) {
-			return sessions.ErrNotFound
-		}
-		n = sessions.Note{Kind: kind, Key: key, At: time.UnixMilli(int64(at)).UTC(), Until: time.UnixMilli(int64(until)).UTC()}
-		return nil
+	k := noteKey(kind, key)
+	var at, until uint64
+	err = s.view(func(tx *bolt.Tx) (err error) {
+		at, until, err = noteTimes(tx.Bucket(bucketNotes).Get(k[:]))
+		return err
 	})
-	return n, err
+	switch {
+	case err != nil:
+		return sessions.Note{}, err
+	case until <= millis(s.now()):
+		return sessions.Note{}, sessions.ErrNotFound
+	}
+	return sessions.Note{Kind: kind, Key: key, At: time.UnixMilli(int64(at)).UTC(), Until: time.UnixMilli(int64(until)).UTC()}, nil
 }
 
 // DropNote forgets a note.
@@ -83,64 +116,36 @@ func (s *Store) DropNote(ctx context.Context, kind sessions.NoteKind, key string
 	return s.change(ctx, func(t *batch) (err error) {
 		defer t.guard(&err)
 		k := noteKey(kind, key)
-		if _, until, ok := noteTimes(t.tx.Bucket(bucketNotes).Get(k)); ok {
-			t.del(bucketNotes, k)
-			t.del(bucketNotesDue, noteDueKey(until, k))
-		}
+		t.dropNote(k[:])
 		return nil
 	})
 }
 
-// sweepNotes removes notes whose time has passed.
+// dropNote removes a note and its entry in bucket e.
+func (t *batch) dropNote(key []byte) {
+	v := t.tx.Bucket(bucketNotes).Get(key)
+	if v == nil {
+		return
+	}
+	if _, until, err := noteTimes(v); err == nil {
+		t.del(bucketNotesDue, noteDueKey(until, key))
+	}
+	t.del(bucketNotes, key)
+	t.now.counts[countNotes]--
+}
+
+// sweepNotes removes notes whose time has passed, the longest past first.
 func (t *batch) sweepNotes(now time.Time, limit int, out *swept) {
 	c := t.tx.Bucket(bucketNotesDue).Cursor()
 	for k, _ := c.First(); k != nil && limit > 0 && binary.BigEndian.Uint64(k) <= millis(now); k, _ = c.Next() {
-		t.del(bucketNotesDue, bytes.Clone(k))
-		t.del(bucketNotes, bytes.Clone(k[8:]))
-		out.looked++
-		out.removed++
 		limit--
-	}
-}
-
-// owing follows whether a session owes credentials.
-func (t *batch) owing(old, ses *sessions.Session) {
-	switch was, is := len(old.Owed) > 0, len(ses.Owed) > 0; {
-	case is && !was:
-		t.put(bucketOwing, sessionKey(ses.ID), nil)
-	case was && !is:
-		t.del(bucketOwing, sessionKey(ses.ID))
-	}
-}
-
-// Owing are sessions that owe upstream credentials.
-func (s *Store) Owing(_ context.Context, after sessions.ID, limit int) (list []sessions.Session, err error) {
-	defer s.observe("owing", time.Now(), &err)
-	err = s.view(func(tx *bolt.Tx) error {
-		r := reader{tx.Bucket(bucketSessions)}
-		c := tx.Bucket(bucketOwing).Cursor()
-		k, _ := c.Seek(sessionKey(after))
-		if k != nil && string(k) == string(after) {
-			k, _ = c.Next()
+		out.looked++
+		entry, key := bytes.Clone(k), bytes.Clone(k[8:])
+		if _, until, err := noteTimes(t.tx.Bucket(bucketNotes).Get(key)); err == nil && until == binary.BigEndian.Uint64(entry) {
+			t.dropNote(key)
+			out.removed++
+			continue
 		}
-		for ; k != nil && len(list) < limit; k, _ = c.Next() {
-			ses, _, ok, err := r.session(sessions.ID(k))
-			if err != nil {
-				return err
-			}
-			if ok {
-				list = append(list, ses)
-			}
-		}
-		return nil
-	})
-	return list, err
-}
-
-// Waits says whether a transaction of a client waits.
-func (s *Store) Waits(_ context.Context, client string) (waits bool, err error) {
-	if err := s.closedError(); err != nil {
-		return false, err
+		t.del(bucketNotesDue, entry) // no note, or one that holds for longer
 	}
-	return s.memory.waitsFor(client), nil
 }

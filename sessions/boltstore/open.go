@@ -2,7 +2,6 @@ package boltstore
 
 import (
 	"bytes"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -20,7 +19,7 @@ import (
 
 const (
 	magic  = "ort-gateway sessions "
-	schema = 1 // of buckets and keys; records have versions of their own
+	schema = 2 // of buckets and keys, 2: notes, owing; records have versions of their own
 
 	allocSize = 4 << 20
 
@@ -114,7 +113,7 @@ func inspect(path string, wait time.Duration) (err error) {
 		} else if info.Size() < tx.Size() {
 			return unusable(fmt.Errorf("%d bytes long, %d were written", info.Size(), tx.Size()))
 		}
-		if fresh, err := examine(tx); fresh || err != nil {
+		if version, err := examine(tx); version == 0 || err != nil {
 			return err
 		}
 		return walk(tx)
@@ -143,23 +142,24 @@ func unusable(err error) error {
 	return fmt.Errorf("no session store, or damaged (%w); the file was left as it is: put a backup in its place, or move it away to start empty", err)
 }
 
-// load lays a new store out, and reads what is kept in memory.
+// load lays a new store out, or an older one anew, and reads what is kept in
+// memory.
 func (s *Store) load() (err error) {
 	db := s.db.Load()
-	fresh := false
+	version := 0
 	if err := db.View(func(tx *bolt.Tx) (err error) {
-		fresh, err = examine(tx)
+		version, err = examine(tx)
 		return err
 	}); err != nil {
 		return err
 	}
-	if fresh {
+	if version < schema {
 		if err := db.Update(lay); err != nil {
 			return err
 		}
 	}
 	return db.View(func(tx *bolt.Tx) error {
-		if err := s.readActive(tx); err != nil {
+		if err := s.readCounts(tx); err != nil {
 			return err
 		}
 		if err := s.memory.load(tx.Bucket(bucketWaiting), s.now()); errors.Is(err, sessions.ErrVersion) {
@@ -171,10 +171,10 @@ func (s *Store) load() (err error) {
 	})
 }
 
-// examine tells a new file from a store, and both from anything else.
-func examine(tx *bolt.Tx) (fresh bool, err error) {
+// examine tells the format of a store, 0 for a new file, from anything else.
+func examine(tx *bolt.Tx) (version int, err error) {
 	if k, _ := tx.Cursor().First(); k == nil {
-		return true, nil
+		return 0, nil
 	}
 	var format []byte
 	if b := tx.Bucket(bucketMeta); b != nil {
@@ -183,16 +183,16 @@ func examine(tx *bolt.Tx) (fresh bool, err error) {
 	version, ok := cutMagic(format)
 	switch {
 	case !ok:
-		return false, errors.New("a bbolt file of another program; the file was left as it is: give another path")
+		return 0, errors.New("a bbolt file of another program; the file was left as it is: give another path")
 	case version > schema:
-		return false, newer(fmt.Errorf("%w (format %d, this one knows %d)", sessions.ErrVersion, version, schema))
+		return 0, newer(fmt.Errorf("%w (format %d, this one knows %d)", sessions.ErrVersion, version, schema))
 	}
-	for _, name := range buckets {
+	for _, name := range bucketsOf(version) {
 		if tx.Bucket(name) == nil {
-			return false, unusable(fmt.Errorf("bucket %s is missing", name))
+			return 0, unusable(fmt.Errorf("bucket %s is missing", name))
 		}
 	}
-	return false, nil
+	return version, nil
 }
 
 func cutMagic(format []byte) (version int, ok bool) {
@@ -207,7 +207,11 @@ func cutMagic(format []byte) (version int, ok bool) {
 // has Check.
 func walk(tx *bolt.Tx) error {
 	for _, name := range buckets {
-		c := tx.Bucket(name).Cursor()
+		b := tx.Bucket(name)
+		if b == nil { // of an older format
+			continue
+		}
+		c := b.Cursor()
 		n := 0
 		for k, v := c.First(); k != nil; k, v = c.Next() {
 			if n++; n > lookAt || !bytes.Equal(name, bucketSessions) {
@@ -227,7 +231,9 @@ func newer(err error) error {
 	return fmt.Errorf("%w; the file was left as it is: use that version, or give another path", err)
 }
 
-// lay makes an empty store.
+// lay makes an empty store of a new file, or adds what an older format had not.
+// A gateway that knows only that one refuses the file from then on: it would let
+// dead login cookies pass.
 func lay(tx *bolt.Tx) error {
 	for _, name := range buckets {
 		if _, err := tx.CreateBucketIfNotExists(name); err != nil {
@@ -235,19 +241,19 @@ func lay(tx *bolt.Tx) error {
 		}
 	}
 	b := tx.Bucket(bucketMeta)
-	if err := b.Put(keyActive, number(0)); err != nil {
-		return err
+	fresh := b.Get(keyFormat) == nil
+	for i, n := range (tally{
+		countNotes: int64(tx.Bucket(bucketNotes).Stats().KeyN),
+		countOwing: int64(tx.Bucket(bucketOwing).Stats().KeyN),
+	}) {
+		if i == countActive && !fresh {
+			continue
+		}
+		if err := b.Put(counts[i].key, number(uint64(n))); err != nil {
+			return err
+		}
 	}
 	return b.Put(keyFormat, []byte(magic+strconv.Itoa(schema)))
-}
-
-func (s *Store) readActive(tx *bolt.Tx) error {
-	v := tx.Bucket(bucketMeta).Get(keyActive)
-	if len(v) != 8 {
-		return unusable(errors.New("the count of sessions is missing"))
-	}
-	s.active.Store(int64(binary.BigEndian.Uint64(v)))
-	return nil
 }
 
 // syncDirectory makes a new file's name as durable as what is written to it.

@@ -102,8 +102,8 @@ func TestOpenRefuses(t *testing.T) {
 			rewrite(t, path, func(tx *bolt.Tx) error { return tx.Bucket(bucketMeta).Put(keyFormat, []byte("mine 1")) })
 		}, "of another program"},
 		{"a newer format", func(t *testing.T, path string) {
-			rewrite(t, path, func(tx *bolt.Tx) error { return tx.Bucket(bucketMeta).Put(keyFormat, []byte(magic+"2")) })
-		}, "newer version of the gateway (format 2, this one knows 1)"},
+			rewrite(t, path, func(tx *bolt.Tx) error { return tx.Bucket(bucketMeta).Put(keyFormat, []byte(magic+"3")) })
+		}, "newer version of the gateway (format 3, this one knows 2)"},
 		{"a record of a newer version", func(t *testing.T, path string) {
 			rewrite(t, path, func(tx *bolt.Tx) error {
 				b := tx.Bucket(bucketSessions)

@@ -17,8 +17,6 @@ import (
 var (
 	errExists  = errors.New("a session of this name exists")
 	errRenamed = errors.New("a change may not give a session another name")
-	errRevived = errors.New("an ended session stays as it ended")
-	errDead    = errors.New("an ended session has no grants")
 )
 
 // Create keeps a new session with its first grant.
@@ -26,6 +24,9 @@ func (s *Store) Create(ctx context.Context, ses sessions.Session, g sessions.Gra
 	defer s.observe("create", time.Now(), &err)
 	if !validName(string(ses.ID)) || !validName(string(g.ID)) {
 		return errName
+	}
+	if ses.End == nil && len(ses.Owed) > 0 {
+		return errOwes
 	}
 	g.Session = ses.ID
 	err = s.change(ctx, func(t *batch) (err error) {
@@ -42,7 +43,7 @@ func (s *Store) Create(ctx context.Context, ses sessions.Session, g sessions.Gra
 		t.owing(&sessions.Session{}, &ses)
 		if ses.End == nil {
 			t.put(bucketSessions, grantKey(ses.ID, g.ID), sessions.EncodeGrant(&g))
-			t.now.active++
+			t.now.counts[countActive]++
 		}
 		if g.CodeHash != (sessions.CodeHash{}) && !codeUntil.IsZero() {
 			t.code(sessions.Code{Hash: g.CodeHash, Exchanged: true, Until: codeUntil})
@@ -203,13 +204,8 @@ func (t *batch) keep(r reader, old *sessions.Session, filed uint64, d *sessions.
 	}
 	ses := &d.Session
 	ended := old.End == nil && ses.End != nil
-	switch {
-	case ses.ID != old.ID:
-		return errRenamed
-	case old.End != nil && (ses.End == nil || *ses.End != *old.End):
-		return errRevived
-	case ses.End != nil && len(put) > 0:
-		return errDead
+	if err := lasting(old, ses, put); err != nil {
+		return err
 	}
 	for _, g := range put {
 		if !validName(string(g.ID)) {
@@ -224,7 +220,7 @@ func (t *batch) keep(r reader, old *sessions.Session, filed uint64, d *sessions.
 		t.code(c)
 	}
 	if ended {
-		t.now.active--
+		t.now.counts[countActive]--
 		for _, k := range r.grantKeys(ses.ID) {
 			t.del(bucketSessions, k)
 		}

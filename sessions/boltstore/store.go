@@ -55,7 +55,7 @@ type Store struct {
 	memory  *memory
 	leases  leases
 	watches watches
-	active  atomic.Int64
+	counts  counters
 	readyAt atomic.Int64 // ms of the last commit that succeeded; 0 after one that failed
 
 	mu      sync.Mutex // guards queue and closed
@@ -153,7 +153,10 @@ func (s *Store) Ready(ctx context.Context) (err error) {
 // Stats counts without a scan.
 func (s *Store) Stats() sessions.Stats {
 	waiting, pushed := s.memory.count()
-	st := sessions.Stats{Active: int(s.active.Load()), Transactions: waiting, PushedOut: pushed}
+	n := s.counts.tally()
+	st := sessions.Stats{
+		Active: int(n[countActive]), Transactions: waiting, PushedOut: pushed, Notes: int(n[countNotes]), Owing: int(n[countOwing]),
+	}
 	if info, err := os.Stat(s.path); err == nil {
 		st.Bytes = info.Size()
 	}

@@ -114,7 +114,7 @@ func (t *batch) sweepOne(entry []byte, now time.Time, out *swept) {
 	}
 	if reason, passed := ses.Deadline(now); passed && ses.End == nil {
 		ses.End = &sessions.End{At: exact(now), Reason: reason}
-		t.now.active--
+		t.now.counts[countActive]--
 		t.now.changed = append(t.now.changed, id)
 		for _, k := range r.grantKeys(id) {
 			t.del(bucketSessions, k)

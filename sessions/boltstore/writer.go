@@ -275,7 +275,7 @@ func (s *Store) settle() error {
 	if err := s.file.Sync(); err != nil {
 		return err
 	}
-	if err := s.view(s.readActive); err != nil { // the commit may have counted after all
+	if err := s.view(s.readCounts); err != nil { // the commit may have counted after all
 		return err
 	}
 	s.unsettled = false

@@ -202,7 +202,7 @@ func TestSettles(t *testing.T) {
 	defer s.Close()
 	id, g := mustCreate(t, s)
 	for name, harm := range map[string]func(){
-		"a commit that may count": func() { s.active.Store(7) },
+		"a commit that may count": func() { s.counts[countActive].Store(7) },
 		"lost its mapping":        func() { _ = s.db.Load().Close() },
 	} {
 		s.unsettled = true // the writer is idle

@@ -49,6 +49,8 @@ func (m *model) agree(r *rapid.T) {
 	}
 	m.agreeFound(r)
 	m.agreeWaiting(r)
+	m.agreeNotes(r)
+	m.agreeOwing(r)
 	st := m.store.Stats()
 	same(r, "active", st.Active, active)
 	same(r, "transactions", st.Transactions, len(m.transactions))
@@ -57,20 +59,26 @@ func (m *model) agree(r *rapid.T) {
 func (m *model) agreeFound(r *rapid.T) {
 	for n := range 4 {
 		b := sessions.BrowserOf(fmt.Sprint("b", n))
-		list, err := m.store.Find(r.Context(), sessions.Finder{Browser: b})
-		m.ok(r, err)
-		want := 0
-		for _, s := range m.sessions {
-			if slices.Contains(s.Browsers, b) {
-				want++
-			}
+		m.agreeFinder(r, sessions.Finder{Browser: b}, func(s *modelSession) bool { return slices.Contains(s.Browsers, b) })
+		c := sessions.CookieHash(fmt.Sprint("cookie", n))
+		m.agreeFinder(r, sessions.Finder{Cookie: c}, func(s *modelSession) bool { return slices.Contains(s.Cookies, c) })
+	}
+}
+
+func (m *model) agreeFinder(r *rapid.T, by sessions.Finder, has func(*modelSession) bool) {
+	list, err := m.store.Find(r.Context(), by)
+	m.ok(r, err)
+	want := 0
+	for _, s := range m.sessions {
+		if has(s) {
+			want++
 		}
-		same(r, "sessions of a browser", len(list), want)
-		for i, s := range list {
-			same(r, "session found", s, m.sessions[s.ID].Session)
-			if i > 0 && s.Created.After(list[i-1].Created) {
-				r.Fatal("an older session was found before a newer one")
-			}
+	}
+	same(r, fmt.Sprintf("sessions of %+v", by), len(list), want)
+	for i, s := range list {
+		same(r, "session found", s, m.sessions[s.ID].Session)
+		if i > 0 && s.Created.After(list[i-1].Created) {
+			r.Fatal("an older session was found before a newer one")
 		}
 	}
 }

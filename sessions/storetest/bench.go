@@ -42,6 +42,7 @@ func Bench(b *testing.B, open Opener) {
 			})
 		})
 	}
+	benchNotes(b, open)
 	b.Run("transaction", func(b *testing.B) {
 		s := open(b, Config{Place: b.TempDir(), Now: time.Now})
 		b.Cleanup(func() { _ = s.Close() })
@@ -51,6 +52,63 @@ func Bench(b *testing.B, open Opener) {
 			n++
 			if _, _, err := s.AddTransaction(b.Context(), newTransaction(time.Now(), n, "192.0.2.1/32")); err != nil {
 				b.Fatal(err)
+			}
+		}
+	})
+}
+
+// benchNotes is what the note of a login cookie costs: nearly none is dead.
+func benchNotes(b *testing.B, open Opener) {
+	const n = 1_000_000
+	s := sync.OnceValue(func() sessions.Store { // only where it is asked for
+		s := open(b, Config{Place: b.TempDir(), Now: time.Now})
+		b.Cleanup(func() { _ = s.Close() })
+		FillNotes(b, s, n)
+		return s
+	})
+	for _, hit := range []bool{false, true} {
+		b.Run(fmt.Sprintf("note/notes=%d/hit=%t", n, hit), func(b *testing.B) {
+			s := s()
+			keys := make([]string, 100_000)
+			for i := range keys {
+				keys[i] = noteName(i * 7919 % n)
+				if !hit {
+					keys[i] += " never"
+				}
+			}
+			b.ReportAllocs()
+			i := 0
+			for b.Loop() {
+				i = (i + 1) % len(keys)
+				if _, err := s.Note(b.Context(), sessions.NoteDeadCookie, keys[i]); (err == nil) != hit {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+func noteName(i int) string {
+	return string(sessions.HashLoginCookie("KEYCLOAK_IDENTITY", fmt.Sprint(i)))
+}
+
+// FillNotes keeps n notes of dead login cookies.
+func FillNotes(b *testing.B, s sessions.Store, n int) {
+	b.Helper()
+	const each = 200
+	ids, _ := Fill(b, s, 8)
+	now := time.Now()
+	together(len(ids), func(c int) {
+		for from := c * each; from < n; from += len(ids) * each {
+			err := s.Update(context.Background(), ids[c], nil, func(d *sessions.Draft) error {
+				for i := from; i < min(from+each, n); i++ {
+					d.AddNote(sessions.Note{Kind: sessions.NoteDeadCookie, Key: noteName(i), At: now, Until: now.Add(400 * 24 * time.Hour)})
+				}
+				return nil
+			})
+			if err != nil {
+				b.Error(err)
+				return
 			}
 		}
 	})

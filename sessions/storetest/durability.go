@@ -26,6 +26,9 @@ type kept struct {
 	transaction, dropped sessions.Transaction
 	code, gone           sessions.Code
 	uri                  sessions.RequestURIHash
+	note, noteOfEnd      sessions.Note
+	droppedNote          sessions.Note
+	owing, settled       sessions.Session
 }
 
 func durable(t *testing.T, open Opener, crash func(testing.TB, string) string) {
@@ -77,7 +80,44 @@ func keep(e *env) (k kept) {
 	}))
 	e.end(k.ended.ID, sessions.EndRevoked)
 	k.ended.End = &sessions.End{At: exact(e.clock.Now()), Reason: sessions.EndRevoked}
+	k.keepNotes(e)
 	return k
+}
+
+// keepNotes adds notes, and two sessions that owe, one of which has settled.
+func (k *kept) keepNotes(e *env) {
+	k.note, k.noteOfEnd, k.droppedNote = e.note(sessions.NoteDeadCookie, "kept"), e.note(sessions.NoteDeadCookie, "of an end"), e.note(sessions.NoteDeadCookie, "dropped")
+	for _, n := range []sessions.Note{k.note, k.droppedNote} {
+		equal(e, e.addNote(n), true)
+	}
+	e.ok(e.store.DropNote(e.ctx, k.droppedNote.Kind, k.droppedNote.Key))
+	for i, s := range []*sessions.Session{&k.owing, &k.settled} {
+		made, _ := e.create(4 + i)
+		e.follow(made.ID, "cookie", sessions.CookieHash("of "+string(made.ID)))
+		e.endOwing(made.ID, k.noteOfEnd)
+		if i == 1 {
+			e.ok(e.store.Update(e.ctx, made.ID, nil, func(d *sessions.Draft) error { d.Session.Owed = nil; return nil }))
+		}
+		*s = e.session(made.ID)
+	}
+}
+
+func (k *kept) checkNotes(e *env) {
+	e.Helper()
+	for _, n := range []sessions.Note{k.note, k.noteOfEnd} {
+		got, err := e.store.Note(e.ctx, n.Kind, n.Key)
+		e.ok(err)
+		equal(e, got, n)
+	}
+	_, err := e.store.Note(e.ctx, k.droppedNote.Kind, k.droppedNote.Key)
+	e.is(err, sessions.ErrNotFound)
+	equal(e, e.addNote(k.note), false)
+	for _, s := range []sessions.Session{k.owing, k.settled} {
+		equal(e, e.session(s.ID), s)
+		equal(e, e.found(sessions.Finder{Cookie: s.Cookies[1]}), []sessions.ID{s.ID})
+	}
+	equal(e, len(e.found(sessions.Finder{Cookie: "cookie"})), 2)
+	equal(e, e.owing("", 10), []sessions.ID{k.owing.ID})
 }
 
 // check looks for everything; closed says that what is written behind is there too.
@@ -98,6 +138,7 @@ func (k *kept) check(e *env, closed bool) {
 		equal(e, e.found(sessions.Finder{Browser: s.Browsers[1]}), []sessions.ID{s.ID})
 		equal(e, e.found(sessions.Finder{Upstream: s.Upstream[0]}), []sessions.ID{s.ID})
 	}
+	k.checkNotes(e)
 	equal(e, e.store.Stats().Active, 2)
 	c, err := e.store.Code(e.ctx, k.gone.Hash)
 	e.ok(err)
@@ -134,11 +175,13 @@ func (k *kept) sweep(e *env) {
 	equal(e, ids(e.sweep(k.alive.Idle, 100).Ended), []sessions.ID{k.alive.ID})
 	equal(e, ids(e.sweep(k.used.Idle, 100).Ended), []sessions.ID{k.used.ID})
 	e.sweep(e.in(30*time.Hour), 1000)
-	for _, s := range []sessions.Session{k.alive, k.used, k.ended} {
+	for _, s := range []sessions.Session{k.alive, k.used, k.ended, k.owing, k.settled} {
 		if _, err := e.store.Session(e.ctx, s.ID); !errors.Is(err, sessions.ErrNotFound) {
 			e.Errorf("session of %s: got error %v", fmt.Sprint(s.Subjects), err)
 		}
 	}
+	equal(e, len(e.found(sessions.Finder{Cookie: "cookie"})), 0)
+	equal(e, e.owing("", 10), nil)
 	equal(e, e.store.Stats().Active, 0)
 	equal(e, e.store.Stats().Transactions, 0)
 }

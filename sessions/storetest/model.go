@@ -3,6 +3,7 @@ package storetest
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"testing"
@@ -27,10 +28,12 @@ func Operations(t testing.TB, open Opener) func(*rapid.T) {
 		m := &model{
 			T: r, clock: clock, store: open(t, c),
 			sessions: map[sessions.ID]*modelSession{}, ties: map[sessions.RequestURIHash]modelTie{}, codes: map[sessions.CodeHash]sessions.Code{},
+			notes: map[modelNote]sessions.Note{},
 		}
 		defer func() { _ = m.store.Close() }()
 		r.Repeat(map[string]func(*rapid.T){
 			"create": m.create, "use": m.use, "rename": m.rename, "end": m.end, "fail": m.fail,
+			"follow cookies": m.follow, "settle": m.settle, "owe": m.owe, "add note": m.addNote, "drop note": m.dropNote,
 			"add transaction": m.addTransaction, "drop transaction": m.dropTransaction, "tie": m.tie, "see code": m.seeCode,
 			"time passes": func(r *rapid.T) {
 				clock.Advance(time.Duration(rapid.IntRange(1, 400).Draw(r, "minutes")) * time.Minute)
@@ -67,6 +70,7 @@ type model struct {
 	pushedOut    int
 	ties         map[sessions.RequestURIHash]modelTie
 	codes        map[sessions.CodeHash]sessions.Code
+	notes        map[modelNote]sessions.Note
 }
 
 func (m *model) ok(r *rapid.T, err error) {
@@ -148,22 +152,38 @@ func (m *model) use(r *rapid.T) {
 
 func (m *model) rename(r *rapid.T) {
 	b := sessions.BrowserOf(fmt.Sprint("b", rapid.IntRange(0, 3).Draw(r, "browser")))
-	s, ok := m.update(r, m.pick(r), func(d *sessions.Draft) error {
+	id := m.pick(r)
+	change := func(d *sessions.Draft) error {
 		d.Session.Browsers[0] = b
 		return nil
-	})
-	if ok {
+	}
+	if s, ok := m.sessions[id]; ok && s.End != nil && s.Browsers[0] != b {
+		m.refused(r, m.store.Update(r.Context(), id, nil, change))
+		return
+	}
+	if s, ok := m.update(r, id, change); ok {
 		s.Browsers[0] = b
 	}
 }
 
 func (m *model) end(r *rapid.T) {
 	end := sessions.End{At: m.in(0), Reason: sessions.EndAdmin, SingleSignOn: rapid.Bool().Draw(r, "single sign-on")}
-	if s, ok := m.update(r, m.pick(r), func(d *sessions.Draft) error {
-		d.EndSession(end)
+	owes, n := rapid.Bool().Draw(r, "owes"), m.drawNote(r)
+	s, ok := m.update(r, m.pick(r), func(d *sessions.Draft) error {
+		if owes {
+			d.EndSessionOwing(end)
+		} else {
+			d.EndSession(end)
+		}
+		d.AddNote(n)
 		return nil
-	}); ok && s.End == nil {
-		s.End, s.grants = &end, nil
+	})
+	if !ok {
+		return
+	}
+	m.keepNote(n)
+	if s.End == nil {
+		s.end(end, owes)
 	}
 }
 
@@ -173,6 +193,7 @@ func (m *model) fail(r *rapid.T) {
 		d.Session.Browsers[0] = "never"
 		d.Session.Idle = d.Session.Created
 		d.Put(newGrant(m.clock.Now(), 1))
+		d.AddNote(sessions.Note{Kind: sessions.NoteDeadCookie, Key: "0", At: m.in(0), Until: m.in(1000 * time.Hour)})
 		return errOwn
 	})
 	if _, ok := m.sessions[id]; ok && !errors.Is(err, errOwn) || !ok && !errors.Is(err, sessions.ErrNotFound) {
@@ -282,6 +303,7 @@ func (m *model) sweep(r *rapid.T) {
 		}
 	}
 	m.transactions = slices.DeleteFunc(m.transactions, func(t sessions.Transaction) bool { return !m.live(t) })
+	maps.DeleteFunc(m.notes, func(_ modelNote, n sessions.Note) bool { return !m.holds(n) })
 	var got []sessions.ID
 	for limit := rapid.IntRange(1, 9).Draw(r, "limit"); ; {
 		out, err := m.store.Sweep(r.Context(), now, limit)

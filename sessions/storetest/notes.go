@@ -1,7 +1,8 @@
 package storetest
 
 import (
-	"sync"
+	"fmt"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -14,155 +15,203 @@ func (e *env) note(kind sessions.NoteKind, key string) sessions.Note {
 	return sessions.Note{Kind: kind, Key: key, At: now, Until: now.Add(time.Minute)}
 }
 
+func (e *env) addNote(n sessions.Note) (first bool) {
+	e.Helper()
+	first, err := e.store.AddNote(e.ctx, n)
+	e.ok(err)
+	return first
+}
+
+// noted says that a note is there, as it is given.
+func (e *env) noted(n sessions.Note) {
+	e.Helper()
+	got, err := e.store.Note(e.ctx, n.Kind, n.Key)
+	e.ok(err)
+	equal(e, got, n)
+}
+
+func (e *env) noNote(kind sessions.NoteKind, key string) {
+	e.Helper()
+	_, err := e.store.Note(e.ctx, kind, key)
+	e.is(err, sessions.ErrNotFound)
+}
+
 var noteCases = []testCase{
 	{name: "a note holds until its time, found by kind and key", run: func(e *env) {
 		n := e.note(sessions.NoteDeadCookie, "a")
-		first, err := e.store.AddNote(e.ctx, n)
-		e.ok(err)
-		equal(e, first, true)
-		got, err := e.store.Note(e.ctx, n.Kind, n.Key)
-		e.ok(err)
-		equal(e, got, n)
-		_, err = e.store.Note(e.ctx, sessions.NoteForceLogin, n.Key)
-		e.is(err, sessions.ErrNotFound)
-		_, err = e.store.Note(e.ctx, n.Kind, "b")
-		e.is(err, sessions.ErrNotFound)
-		e.clock.Advance(time.Minute)
-		_, err = e.store.Note(e.ctx, n.Kind, n.Key)
-		e.is(err, sessions.ErrNotFound)
-		first, err = e.store.AddNote(e.ctx, e.note(n.Kind, n.Key))
-		e.ok(err)
-		equal(e, first, true)
+		equal(e, e.addNote(n), true)
+		e.noted(n)
+		e.noNote(sessions.NoteForceLogin, n.Key)
+		e.noNote(n.Kind, "b")
+		e.clock.Advance(time.Minute - time.Millisecond)
+		e.noted(n)
+		e.clock.Advance(time.Millisecond)
+		e.noNote(n.Kind, n.Key)
+		again := e.note(n.Kind, n.Key)
+		again.At = n.At.Add(-time.Hour)
+		equal(e, e.addNote(again), true)
+		e.noted(again)
+	}},
+	{name: "a note's times come back in UTC to the millisecond", run: func(e *env) {
+		now := e.clock.Now()
+		n := sessions.Note{Kind: sessions.NoteEndedSubject, Key: "a", At: now, Until: now.Add(400 * 24 * time.Hour)}
+		equal(e, e.addNote(n), true)
+		n.At, n.Until = exact(n.At), exact(n.Until)
+		e.noted(n)
+	}},
+	{name: "no key of a note is another's", run: func(e *env) {
+		keys := []string{"", "a", "a\x00", "\x00a", "ab", strings.Repeat("a", 5000), strings.Repeat("a", 5001)}
+		for i, key := range keys {
+			n := e.note(sessions.NoteClient, key)
+			n.Until = n.Until.Add(time.Duration(i) * time.Second)
+			equal(e, e.addNote(n), true)
+		}
+		for i, key := range keys {
+			n := e.note(sessions.NoteClient, key)
+			n.Until = n.Until.Add(time.Duration(i) * time.Second)
+			e.noted(n)
+		}
 	}},
 	{name: "a second note is not the first, and the later times count", run: func(e *env) {
 		n := e.note(sessions.NoteEndedSID, "a")
-		_, err := e.store.AddNote(e.ctx, n)
-		e.ok(err)
+		equal(e, e.addNote(n), true)
 		later := n
 		later.At, later.Until = n.At.Add(time.Second), n.Until.Add(-time.Second)
-		first, err := e.store.AddNote(e.ctx, later)
-		e.ok(err)
-		equal(e, first, false)
-		got, err := e.store.Note(e.ctx, n.Kind, n.Key)
-		e.ok(err)
-		equal(e, got, sessions.Note{Kind: n.Kind, Key: n.Key, At: later.At, Until: n.Until})
-	}},
-	{name: "of many who add one note at once, one is first", run: func(e *env) {
-		n := e.note(sessions.NoteLogoutToken, "jti")
-		var firsts atomic.Int64
-		var running sync.WaitGroup
-		for range 64 {
-			running.Go(func() {
-				if first, err := e.store.AddNote(e.ctx, n); err == nil && first {
-					firsts.Add(1)
-				}
-			})
-		}
-		running.Wait()
-		equal(e, firsts.Load(), int64(1))
+		equal(e, e.addNote(later), false)
+		e.noted(sessions.Note{Kind: n.Kind, Key: n.Key, At: later.At, Until: n.Until})
+		longer := n
+		longer.At, longer.Until = n.At.Add(-time.Second), n.Until.Add(time.Hour)
+		equal(e, e.addNote(longer), false)
+		want := sessions.Note{Kind: n.Kind, Key: n.Key, At: later.At, Until: longer.Until}
+		e.noted(want)
+		e.sweep(n.Until, 100) // its first time
+		e.noted(want)
 	}},
 	{name: "a dropped note is gone, an unknown one is no error", run: func(e *env) {
-		n := e.note(sessions.NoteDeadCookie, "a")
-		_, err := e.store.AddNote(e.ctx, n)
-		e.ok(err)
-		e.ok(e.store.DropNote(e.ctx, n.Kind, n.Key))
-		e.ok(e.store.DropNote(e.ctx, n.Kind, n.Key))
-		_, err = e.store.Note(e.ctx, n.Kind, n.Key)
-		e.is(err, sessions.ErrNotFound)
+		n, other := e.note(sessions.NoteDeadCookie, "a"), e.note(sessions.NoteForceLogin, "a")
+		equal(e, e.addNote(n), true)
+		equal(e, e.addNote(other), true)
+		for range 2 {
+			e.ok(e.store.DropNote(e.ctx, n.Kind, n.Key))
+			e.noNote(n.Kind, n.Key)
+		}
+		e.noted(other)
+		equal(e, e.addNote(n), true)
+		e.noted(n)
 	}},
 	{name: "a note of a change is kept with it or not at all", run: func(e *env) {
+		s, g := e.create(1)
+		n := e.note(sessions.NoteDeadCookie, "a")
+		for name, f := range map[string]func(*sessions.Draft) error{
+			"the caller's own error": func(*sessions.Draft) error { return errOwn },
+			"a refusal":              func(d *sessions.Draft) error { d.Session.ID = sessions.NewID(); return nil },
+			"a panic":                func(*sessions.Draft) error { panic("no") },
+		} {
+			if err := e.store.Update(e.ctx, s.ID, nil, func(d *sessions.Draft) error { d.AddNote(n); return f(d) }); err == nil {
+				e.Errorf("%s was no error", name)
+			}
+			e.noNote(n.Kind, n.Key)
+		}
+		twice := n
+		twice.Until = n.Until.Add(time.Second)
+		other := e.note(sessions.NoteForceLogin, "b")
+		e.ok(e.store.Update(e.ctx, s.ID, nil, func(d *sessions.Draft) error {
+			d.EndSession(sessions.End{At: e.clock.Now(), Reason: sessions.EndRevoked, SingleSignOn: true})
+			d.AddNote(n)
+			d.AddNote(twice)
+			d.AddNote(other)
+			return nil
+		}))
+		e.noted(twice)
+		e.noted(other)
+		_, _, err := e.store.Grant(e.ctx, s.ID, g.ID)
+		e.is(err, sessions.ErrNotFound)
+	}},
+	{name: "an update adds to a note that stands", run: func(e *env) {
 		s, _ := e.create(1)
 		n := e.note(sessions.NoteDeadCookie, "a")
-		e.is(e.store.Update(e.ctx, s.ID, nil, func(d *sessions.Draft) error {
-			d.AddNote(n)
-			return errOwn
-		}), errOwn)
-		_, err := e.store.Note(e.ctx, n.Kind, n.Key)
-		e.is(err, sessions.ErrNotFound)
-		e.ok(e.store.Update(e.ctx, s.ID, nil, func(d *sessions.Draft) error {
-			d.AddNote(n)
-			d.AddNote(n)
-			return nil
-		}))
-		got, err := e.store.Note(e.ctx, n.Kind, n.Key)
-		e.ok(err)
-		equal(e, got, n)
+		equal(e, e.addNote(n), true)
+		longer := n
+		longer.Until = n.Until.Add(time.Hour)
+		e.ok(e.store.Update(e.ctx, s.ID, nil, func(d *sessions.Draft) error { d.AddNote(longer); return nil }))
+		e.noted(longer)
+		equal(e, e.addNote(n), false)
 	}},
-	{name: "notes past their time are swept", run: func(e *env) {
-		for _, key := range []string{"a", "b", "c"} {
-			_, err := e.store.AddNote(e.ctx, e.note(sessions.NoteDeadCookie, key))
-			e.ok(err)
+	{name: "notes past their time are swept, within the limit", run: func(e *env) {
+		for i := range 250 {
+			equal(e, e.addNote(e.note(sessions.NoteDeadCookie, fmt.Sprint(i))), true)
 		}
-		e.clock.Advance(2 * time.Minute)
-		swept, err := e.store.Sweep(e.ctx, e.clock.Now(), 100)
-		e.ok(err)
-		equal(e, swept.Removed, 3)
-		equal(e, swept.More, false)
-	}},
-	{name: "sessions are found by their login cookies", run: func(e *env) {
-		s, _ := e.create(1)
-		e.ok(e.store.Update(e.ctx, s.ID, nil, func(d *sessions.Draft) error {
-			d.Session.Cookies = []sessions.CookieHash{"old", "new"}
-			return nil
-		}))
-		for _, c := range []sessions.CookieHash{"old", "new"} {
-			found, err := e.store.Find(e.ctx, sessions.Finder{Cookie: c})
-			e.ok(err)
-			equal(e, len(found), 1)
-			equal(e, found[0].ID, s.ID)
+		stays := e.note(sessions.NoteDeadCookie, "stays")
+		stays.Until = stays.Until.Add(time.Hour)
+		equal(e, e.addNote(stays), true)
+		equal(e, e.sweep(e.in(time.Minute-time.Millisecond), 1000), sessions.Swept{})
+		e.clock.Advance(time.Minute)
+		for removed := 0; ; {
+			got := e.sweep(e.clock.Now(), 60)
+			if removed += got.Removed; got.Removed > 60 || removed > 250 {
+				e.Fatalf("%d were removed, %d in all", got.Removed, removed)
+			}
+			if !got.More {
+				break
+			}
 		}
-		e.ok(e.store.Update(e.ctx, s.ID, nil, func(d *sessions.Draft) error {
-			d.Session.Cookies = d.Session.Cookies[1:]
-			return nil
-		}))
-		found, err := e.store.Find(e.ctx, sessions.Finder{Cookie: "old"})
-		e.ok(err)
-		equal(e, len(found), 0)
+		e.noted(stays)
+		equal(e, e.sweep(e.clock.Now(), 1000), sessions.Swept{})
+		equal(e, e.sweep(stays.Until, 1000).More, false)
 	}},
-	{name: "an end of single sign-on owes the credentials until they are settled", run: func(e *env) {
-		s, g := e.create(1)
-		other, _ := e.create(2)
-		end := sessions.End{At: exact(e.clock.Now()), Reason: sessions.EndRevoked, SingleSignOn: true}
-		e.ok(e.store.Update(e.ctx, s.ID, nil, func(d *sessions.Draft) error {
-			equal(e, d.EndSessionOwing(end), true)
-			equal(e, d.EndSessionOwing(end), false)
-			return nil
-		}))
-		owing, err := e.store.Owing(e.ctx, "", 10)
-		e.ok(err)
-		equal(e, len(owing), 1)
-		equal(e, owing[0].ID, s.ID)
-		equal(e, owing[0].Owed, []sessions.Owed{{Grant: g.ID, Client: g.Client, Issuer: g.Issuer, Credential: g.Credential}})
-		owing, err = e.store.Owing(e.ctx, s.ID, 10)
-		e.ok(err)
-		equal(e, len(owing), 0)
-		e.ok(e.store.Update(e.ctx, s.ID, nil, func(d *sessions.Draft) error {
-			d.Session.Owed = nil
-			return nil
-		}))
-		owing, err = e.store.Owing(e.ctx, "", 10)
-		e.ok(err)
-		equal(e, len(owing), 0)
-		_, err = e.store.Session(e.ctx, other.ID)
-		e.ok(err)
+	{name: "a sweep ends sessions and removes notes in one", run: func(e *env) {
+		for i := range 5 {
+			s, _ := e.create(i)
+			n := e.note(sessions.NoteDeadCookie, string(s.ID))
+			n.Until = s.Idle
+			equal(e, e.addNote(n), true)
+		}
+		e.sweep(e.in(time.Hour), 100) // the codes
+		got := e.sweep(e.in(3*time.Hour), 100)
+		equal(e, len(got.Ended), 5)
 	}},
-	{name: "what a session owes goes with it", run: func(e *env) {
+	{name: "of many who add one note at once, one is first", run: func(e *env) {
 		s, _ := e.create(1)
-		e.ok(e.store.Update(e.ctx, s.ID, nil, func(d *sessions.Draft) error {
-			d.EndSessionOwing(sessions.End{At: exact(e.clock.Now()), Reason: sessions.EndRevoked, SingleSignOn: true})
-			return nil
-		}))
-		_, err := e.store.Sweep(e.ctx, s.Absolute.Add(time.Second), 100)
-		e.ok(err)
-		owing, err := e.store.Owing(e.ctx, "", 10)
-		e.ok(err)
-		equal(e, len(owing), 0)
+		n := e.note(sessions.NoteLogoutToken, "jti")
+		var firsts atomic.Int32
+		together(many, func(i int) {
+			mine := n
+			mine.Until = n.Until.Add(time.Duration(i) * time.Second)
+			if first, err := e.store.AddNote(e.ctx, mine); err != nil {
+				e.Error(err)
+			} else if first {
+				firsts.Add(1)
+			}
+			if err := e.store.Update(e.ctx, s.ID, nil, func(d *sessions.Draft) error { d.AddNote(e.note(sessions.NoteDeadCookie, "b")); return nil }); err != nil {
+				e.Error(err)
+			}
+		})
+		equal(e, firsts.Load(), 1)
+		n.Until = n.Until.Add((many - 1) * time.Second)
+		e.noted(n)
+	}},
+	{name: "notes are added, dropped and swept beside each other", run: func(e *env) {
+		together(many, func(i int) {
+			n := e.note(sessions.NoteDeadCookie, fmt.Sprint(i%5))
+			n.Until = n.Until.Add(time.Duration(i%3) * time.Minute)
+			var err error
+			switch i % 4 {
+			case 0:
+				err = e.store.DropNote(e.ctx, n.Kind, n.Key)
+			case 1:
+				_, err = e.store.Sweep(e.ctx, n.Until, 10)
+			default:
+				_, err = e.store.AddNote(e.ctx, n)
+			}
+			if err != nil {
+				e.Error(err)
+			}
+		})
 	}},
 	{name: "a client waits while a transaction of it does", run: func(e *env) {
 		now := exact(e.clock.Now())
 		t := sessions.Transaction{Key: sessions.KeyOfChallenge("S256", "waits"), Client: "waiting", Created: now, Until: now.Add(time.Minute)}
-		_, _, err := e.store.AddTransaction(e.ctx, t)
-		e.ok(err)
+		e.add(t)
 		for client, want := range map[string]bool{"waiting": true, "other": false} {
 			got, err := e.store.Waits(e.ctx, client)
 			e.ok(err)

@@ -146,8 +146,13 @@ var sharedCases = []testCase{
 		_, err5 := e.store.Lease(e.ctx, "b")
 		_, err6 := e.store.Sweep(e.ctx, e.clock.Now(), 1)
 		_, err7 := e.store.Find(e.ctx, sessions.Finder{Subject: "x"})
+		_, err8 := e.store.Note(e.ctx, sessions.NoteDeadCookie, "a")
+		_, err9 := e.store.AddNote(e.ctx, e.note(sessions.NoteDeadCookie, "a"))
+		_, err10 := e.store.Owing(e.ctx, "", 1)
+		_, err11 := e.store.Waits(e.ctx, "a")
 		for _, err := range []error{
-			err1, err2, err3, err4, err5, err6, err7, e.store.Ready(e.ctx),
+			err1, err2, err3, err4, err5, err6, err7, err8, err9, err10, err11, e.store.Ready(e.ctx),
+			e.store.DropNote(e.ctx, sessions.NoteDeadCookie, "a"),
 			e.store.Create(e.ctx, newSession(e.clock.Now(), 2), g, time.Time{}),
 			e.store.Update(e.ctx, s.ID, nil, func(*sessions.Draft) error { return nil }),
 			e.store.AddCode(e.ctx, sessions.Code{}),

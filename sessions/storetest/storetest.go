@@ -64,7 +64,7 @@ type testCase struct {
 
 // Run runs every case that one open store can show.
 func Run(t *testing.T, open Opener) {
-	for _, group := range [][]testCase{transactionCases, codeCases, sessionCases, noteCases, sweepCases, sharedCases, concurrencyCases} {
+	for _, group := range [][]testCase{transactionCases, codeCases, sessionCases, noteCases, owedCases, sweepCases, sharedCases, concurrencyCases} {
 		for _, c := range group {
 			t.Run(c.name, func(t *testing.T) {
 				clock := NewClock()
@@ -122,6 +122,7 @@ func newSession(now time.Time, n int) sessions.Session {
 		Browsers: []sessions.BrowserID{sessions.BrowserOf(fmt.Sprint("b", n)), sessions.BrowserOf(fmt.Sprint("c", n))},
 		Upstream: []sessions.UpstreamSession{{Issuer: "https://id.example", SID: fmt.Sprint("sid", n)}},
 		Subjects: []sessions.Subject{{Issuer: "https://id.example", Client: "spa", Sub: fmt.Sprint("user", n)}},
+		Cookies:  []sessions.CookieHash{sessions.HashLoginCookie("login", fmt.Sprint(n))},
 		Created:  now, AuthTime: now.Add(-time.Minute), Start: now.Add(-time.Minute), LastUsed: now,
 		Idle: now.Add(3 * time.Hour), Absolute: now.Add(7 * time.Hour),
 	}
