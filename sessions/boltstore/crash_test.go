@@ -73,7 +73,8 @@ func crashOne(s *Store, say func(...any)) error {
 		return nil
 	}
 	err := s.Update(ctx, ses.ID, nil, func(d *sessions.Draft) error {
-		d.EndSession(sessions.End{At: now, Reason: sessions.EndRevoked})
+		d.EndSessionOwing(sessions.End{At: now, Reason: sessions.EndRevoked, SingleSignOn: true})
+		d.AddNote(sessions.Note{Kind: sessions.NoteDeadCookie, Key: string(ses.ID), At: now, Until: now.Add(time.Hour)})
 		return nil
 	})
 	if err == nil {
@@ -158,6 +159,9 @@ func killOne(t *testing.T, path string, all map[sessions.ID]*acked, lines int) {
 func (a *acked) check(t *testing.T, s *Store, id sessions.ID) {
 	t.Helper()
 	ses, g, err := s.Grant(t.Context(), id, a.grant)
+	if _, noted := s.Note(t.Context(), sessions.NoteDeadCookie, string(id)); (noted == nil) != (ses.End != nil) || len(ses.Owed) > 0 != (ses.End != nil) {
+		t.Errorf("session %s: ended %v, its note: %v, owes %d", id, ses.End, noted, len(ses.Owed))
+	}
 	if ses.End != nil && errors.Is(err, sessions.ErrNotFound) {
 		return // whether or not the last answer was heard
 	}

@@ -89,6 +89,10 @@ func testFull(t *testing.T, dir string, want error, fill, free func()) {
 	for range 50 {
 		f.create(t, s)
 	}
+	dead := sessions.Note{Kind: sessions.NoteDeadCookie, Key: "dead", At: exact(clock.Now()), Until: exact(clock.Now().Add(400 * 24 * time.Hour))}
+	if _, err := s.AddNote(t.Context(), dead); err != nil {
+		t.Fatal(err)
+	}
 	fill()
 	for n := 0; f.fault == nil; n++ {
 		if n > 1000 {
@@ -104,6 +108,15 @@ func testFull(t *testing.T, dir string, want error, fill, free func()) {
 		t.Errorf("got error %v, want %v", f.fault, want)
 	}
 	f.check(t, s) // reading goes on
+	for range 3 {
+		if got, err := s.Note(t.Context(), dead.Kind, dead.Key); err != nil || got != dead {
+			t.Errorf("Note: got %+v, error %v", got, err)
+		}
+		if _, err := s.Note(t.Context(), dead.Kind, "alive"); !errors.Is(err, sessions.ErrNotFound) {
+			t.Errorf("Note: got error %v", err)
+		}
+		f.note(t, s)
+	}
 	for range 20 {
 		f.create(t, s)
 		clock.Advance(time.Minute)
@@ -158,6 +171,15 @@ func (f *filled) create(t *testing.T, s *Store) {
 		return
 	}
 	f.kept = append(f.kept, ses)
+}
+
+// note is kept or not, as it was told.
+func (f *filled) note(t *testing.T, s *Store) {
+	n := sessions.Note{Kind: sessions.NoteDeadCookie, Key: string(sessions.NewID()), Until: time.Now().Add(400 * 24 * time.Hour)}
+	_, added := s.AddNote(t.Context(), n)
+	if _, err := s.Note(t.Context(), n.Kind, n.Key); (err == nil) != (added == nil) {
+		t.Errorf("AddNote: %v; Note: %v", added, err)
+	}
 }
 
 func (f *filled) check(t *testing.T, s *Store) {
