@@ -3,7 +3,6 @@ package boltstore
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
 	"time"
@@ -15,18 +14,16 @@ import (
 
 // A note is 16 bytes under its key: since when it holds and until when, in ms.
 const (
-	noteKeySize   = 1 + indexHash
+	noteKeySize   = 1 + len(sessions.NoteHash{})
 	noteValueSize = 16
 )
 
-// noteKey is a note's key in bucket n: its kind, and a hash of the rest, so that
-// no text can be another's.
+// noteKey is a note's key in bucket n: its kind, and the hash of the rest.
 func noteKey(kind sessions.NoteKind, key string) [noteKeySize]byte {
-	var room [64]byte // most keys are hashes themselves
-	sum := sha256.Sum256(append(binary.AppendUvarint(room[:0], uint64(len(key))), key...))
+	hash := sessions.HashNote(key)
 	var k [noteKeySize]byte
 	k[0] = byte(kind)
-	copy(k[1:], sum[:])
+	copy(k[1:], hash[:])
 	return k
 }
 
