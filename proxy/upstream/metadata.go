@@ -3,81 +3,15 @@ package upstream
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/http"
 	"net/url"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 )
-
-// Provider is what one issuer publishes of itself (OIDC Discovery section 3, RFC
-// 8414 section 2). URLs are as published.
-type Provider struct {
-	Issuer               string   `json:"issuer"`
-	Authorization        string   `json:"authorization_endpoint"`
-	Token                string   `json:"token_endpoint"`
-	Revocation           string   `json:"revocation_endpoint"`
-	Introspection        string   `json:"introspection_endpoint"`
-	PushedAuthorization  string   `json:"pushed_authorization_request_endpoint"`
-	DeviceAuthorization  string   `json:"device_authorization_endpoint"`
-	EndSession           string   `json:"end_session_endpoint"`
-	Userinfo             string   `json:"userinfo_endpoint"`
-	JWKS                 string   `json:"jwks_uri"`
-	ChallengeMethods     []string `json:"code_challenge_methods_supported"`
-	SubjectTypes         []string `json:"subject_types_supported"`
-	IssParameter         bool     `json:"authorization_response_iss_parameter_supported"`
-	TokenEndpointMethods []string `json:"token_endpoint_auth_methods_supported"`
-
-	// Documents are the published bytes by their path, for the discovery endpoint.
-	Documents map[string]Document `json:"-"`
-}
-
-// Document is a discovery document as the upstream served it.
-type Document struct {
-	Body   []byte
-	Header http.Header
-}
-
-// S256 says whether the issuer takes S256 code challenges (RFC 7636); one that
-// does not say is believed to.
-func (p *Provider) S256() bool {
-	if len(p.ChallengeMethods) == 0 {
-		return true
-	}
-	for _, m := range p.ChallengeMethods {
-		if m == "S256" {
-			return true
-		}
-	}
-	return false
-}
-
-// PublicSubjects says whether every client knows a user by the same subject (OIDC
-// Core section 8).
-func (p *Provider) PublicSubjects() bool {
-	return len(p.SubjectTypes) == 1 && p.SubjectTypes[0] == "public"
-}
-
-// DiscoveryPaths are the paths of an issuer's documents: OIDC Discovery's first,
-// then RFC 8414's, which puts the well-known part before the issuer's path, then
-// the form after it that some providers have.
-func DiscoveryPaths(issuer *url.URL) []string {
-	path := strings.TrimSuffix(issuer.EscapedPath(), "/")
-	paths := []string{
-		path + "/.well-known/openid-configuration",
-		"/.well-known/oauth-authorization-server" + path,
-	}
-	if path != "" {
-		paths = append(paths, path+"/.well-known/oauth-authorization-server")
-	}
-	return paths
-}
 
 // MetadataConfig is what a Metadata needs.
 type MetadataConfig struct {
@@ -289,15 +223,6 @@ func (m *Metadata) provider(ctx context.Context, name string, issuer *url.URL, o
 	return p, nil
 }
 
-// document is one that was fetched before.
-func (p *Provider) document(path string) (Document, bool) {
-	if p == nil {
-		return Document{}, false
-	}
-	d, ok := p.Documents[path]
-	return d, ok
-}
-
 // read fetches one document; one of another issuer is not used.
 func (m *Metadata) read(ctx context.Context, name string, issuer *url.URL, path string) (Document, *Provider, error) {
 	d, err := m.document(ctx, issuer, path)
@@ -314,97 +239,6 @@ func (m *Metadata) read(ctx context.Context, name string, issuer *url.URL, path 
 	return d, p, nil
 }
 
-// parseProvider reads a document. A member of another type than it should have is
-// as if it were missing.
-func parseProvider(body []byte) (*Provider, error) {
-	p := new(Provider)
-	var mistyped *json.UnmarshalTypeError
-	if err := json.Unmarshal(body, p); err != nil && (!errors.As(err, &mistyped) || mistyped.Field == "") {
-		return nil, err
-	}
-	return p, nil
-}
-
-// statusError is the status of a document that is not there.
-type statusError int
-
-func (e statusError) Error() string { return fmt.Sprintf("status %d", int(e)) }
-
-// isGone says whether a document is taken back, and not out of reach.
-func isGone(err error) bool {
-	var status statusError
-	return errors.As(err, &status) && (status == http.StatusNotFound || status == http.StatusGone)
-}
-
-// merge takes from another document what is missing.
-func (p *Provider) merge(o *Provider) {
-	for _, f := range []struct{ to, from *string }{
-		{&p.Issuer, &o.Issuer}, {&p.Authorization, &o.Authorization}, {&p.Token, &o.Token}, {&p.Revocation, &o.Revocation},
-		{&p.Introspection, &o.Introspection}, {&p.PushedAuthorization, &o.PushedAuthorization},
-		{&p.DeviceAuthorization, &o.DeviceAuthorization}, {&p.EndSession, &o.EndSession}, {&p.Userinfo, &o.Userinfo}, {&p.JWKS, &o.JWKS},
-	} {
-		if *f.to == "" {
-			*f.to = *f.from
-		}
-	}
-	for _, f := range []struct{ to, from *[]string }{
-		{&p.ChallengeMethods, &o.ChallengeMethods}, {&p.SubjectTypes, &o.SubjectTypes}, {&p.TokenEndpointMethods, &o.TokenEndpointMethods},
-	} {
-		if len(*f.to) == 0 {
-			*f.to = *f.from
-		}
-	}
-	p.IssParameter = p.IssParameter || o.IssParameter
-}
-
-// maxDocument bounds a discovery document, in bytes.
-const maxDocument = 1 << 20
-
-// fetchTimeout bounds the fetch of one document.
-const fetchTimeout = 10 * time.Second
-
 func (m *Metadata) document(ctx context.Context, issuer *url.URL, path string) (Document, error) {
 	return get(ctx, m.cfg.Client, m.cfg.Upstream, issuer, path)
-}
-
-// get fetches a JSON document of the upstream, under its public name.
-func get(ctx context.Context, client http.RoundTripper, at, public *url.URL, path string) (Document, error) {
-	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
-	defer cancel()
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, at.Scheme+"://"+at.Host+path, nil)
-	if err != nil {
-		return Document{}, err
-	}
-	PublicName(r, public)
-	r.Header.Set("Accept", "application/json")
-	r.Header.Set("Accept-Encoding", "identity")
-	resp, err := client.RoundTrip(r)
-	if err != nil {
-		return Document{}, fmt.Errorf("%s: %w", path, err)
-	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(resp.Body, maxDocument+1))
-	switch {
-	case err != nil:
-		return Document{}, fmt.Errorf("%s: %w", path, err)
-	case resp.StatusCode != http.StatusOK:
-		return Document{}, fmt.Errorf("%s: %w", path, statusError(resp.StatusCode))
-	case len(body) > maxDocument:
-		return Document{}, fmt.Errorf("%s: longer than %d bytes", path, maxDocument)
-	}
-	return Document{Body: body, Header: resp.Header}, nil
-}
-
-// PublicName makes a request of the gateway's own one that was made to the
-// public origin: upstreams build their links from these headers.
-func PublicName(r *http.Request, public *url.URL) {
-	r.Host = public.Host
-	port := public.Port()
-	if port == "" {
-		port = map[string]string{"http": "80", "https": "443"}[public.Scheme]
-	}
-	r.Header.Set("X-Forwarded-Proto", public.Scheme)
-	r.Header.Set("X-Forwarded-Host", public.Host)
-	r.Header.Set("X-Forwarded-Port", port)
-	r.Header.Set("User-Agent", "ort-gateway")
 }
