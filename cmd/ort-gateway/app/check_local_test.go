@@ -28,13 +28,13 @@ func TestCheckStore(t *testing.T) {
 	}{
 		{"new", func(*testing.T, string) {}, []string{"ok   store: PATH is not there yet", "ok   sealing keys: none yet"}},
 		{"there", func(t *testing.T, path string) {
-			openStore(t, path)()
+			heldStore(t, path)()
 			if _, err := seal.LoadOrCreate(path + ".key"); err != nil {
 				t.Fatal(err)
 			}
 		}, []string{"ok   store: PATH opens, 0 sessions", "ok   sealing keys: 1 in PATH.key"}},
-		{"in use", func(t *testing.T, path string) { t.Cleanup(openStore(t, path)) }, []string{"skip store: PATH is open in another process"}},
-		{"key lost", func(t *testing.T, path string) { openStore(t, path)() }, []string{"fail sealing keys: the store is there, but not its key PATH.key"}},
+		{"in use", func(t *testing.T, path string) { t.Cleanup(heldStore(t, path)) }, []string{"skip store: PATH is open in another process"}},
+		{"key lost", func(t *testing.T, path string) { heldStore(t, path)() }, []string{"fail sealing keys: the store is there, but not its key PATH.key"}},
 		{"key open to all", func(t *testing.T, path string) { writeFile(t, path+".key", seal.NewKey(), 0o644) }, []string{"fail sealing keys: … open to every user"}},
 		{"no store", func(t *testing.T, path string) { writeFile(t, path, strings.Repeat("no store", 2000), 0o600) }, []string{"fail store: … no session store, or damaged"}},
 		{"empty", func(t *testing.T, path string) { writeFile(t, path, "", 0o600) }, []string{"ok   store: PATH is empty"}},
@@ -79,7 +79,7 @@ func writeFile(t *testing.T, path, content string, mode os.FileMode) {
 	}
 }
 
-func openStore(t *testing.T, path string) (closed func()) {
+func heldStore(t *testing.T, path string) (closed func()) {
 	t.Helper()
 	s, err := boltstore.Open(boltstore.Config{Path: path})
 	if err != nil {

@@ -22,14 +22,13 @@ import (
 	"github.com/ort-gateway/ort-gateway/proxy"
 	"github.com/ort-gateway/ort-gateway/proxy/upstream"
 	"github.com/ort-gateway/ort-gateway/sessions"
-	"github.com/ort-gateway/ort-gateway/sessions/boltstore"
 )
 
 // serve puts the gateway together and runs it until ctx ends (the first signal); hurry is the
 // second.
 func serve(ctx context.Context, s *Settings, log *slog.Logger, hurry <-chan struct{}) error {
 	tuneCollector()
-	g, err := assemble(s, log)
+	g, err := assemble(ctx, s, log)
 	if err != nil {
 		return err
 	}
@@ -58,7 +57,7 @@ type parts struct {
 	registry *prometheus.Registry
 	metrics  *metrics.Metrics
 	keys     *seal.Keyring
-	store    *boltstore.Store
+	store    sessions.Store
 	engine   *ortengine.Engine
 	metadata *upstream.Metadata
 	returner *upstream.Returner
@@ -66,17 +65,14 @@ type parts struct {
 }
 
 // assemble makes every part, from those that need no other up.
-func assemble(s *Settings, log *slog.Logger) (_ *parts, err error) {
+func assemble(ctx context.Context, s *Settings, log *slog.Logger) (_ *parts, err error) {
 	p := &parts{settings: s, log: log, ready: newReadiness(log), registry: prometheus.NewRegistry()}
 	if p.keys, err = sealingKeys(s); err != nil {
 		return nil, err
 	}
-	p.store, err = boltstore.Open(boltstore.Config{
-		Path: s.StorePath, MaxTransactions: s.MaxTransactions, Logger: log,
-		Observe: func(op string, err error, d time.Duration) { p.metrics.StoreOperation(op, err, d) },
-	})
+	p.store, err = openStore(ctx, s, log, func(op string, err error, d time.Duration) { p.metrics.StoreOperation(op, err, d) })
 	if err != nil {
-		return nil, fmt.Errorf("ORT_STORE_URL: %w", err)
+		return nil, err
 	}
 	defer func() {
 		if err != nil {
@@ -172,7 +168,7 @@ func (p *parts) newMetrics(replay *dpop.MemoryReplay) *metrics.Metrics {
 	build := thisBuild()
 	return metrics.New(p.registry, metrics.Config{
 		Version: build.version, Revision: build.revision, GoVersion: build.goVersion,
-		Store: "bolt", DPoPAuthority: p.settings.DPoPAuthority, DPoPReasons: reasons,
+		Store: storeName(p.settings), DPoPAuthority: p.settings.DPoPAuthority, DPoPReasons: reasons,
 		NotFound:            func(err error) bool { return errors.Is(err, sessions.ErrNotFound) },
 		SessionsActive:      func() float64 { return float64(p.store.Stats().Active) },
 		TransactionsWaiting: func() float64 { return float64(p.store.Stats().Transactions) },
