@@ -27,11 +27,12 @@ var layers = map[string]int{
 
 // homes names the one package that a library is used in.
 var homes = map[string][]string{
-	"github.com/gorilla/mux":              {"proxy"},
-	"github.com/golang-jwt/jwt/v5":        {"dpop", "proxy/upstream"},
-	"go.etcd.io/bbolt":                    {"sessions/boltstore"},
-	"github.com/prometheus/client_golang": {"metrics", "cmd/ort-gateway/app"}, // app hands the registry in
-	"github.com/caarlos0/env/v11":         {"cmd/ort-gateway/app"},
+	"github.com/gorilla/mux":                {"proxy"},
+	"github.com/golang-jwt/jwt/v5":          {"dpop", "proxy/upstream"},
+	"go.etcd.io/bbolt":                      {"sessions/boltstore"},
+	"github.com/prometheus/client_golang":   {"metrics", "cmd/ort-gateway/app"}, // app hands the registry in
+	"github.com/caarlos0/env/v11":           {"cmd/ort-gateway/app"},
+	"github.com/KimMachineGun/automemlimit": {"cmd/ort-gateway/app"},
 }
 
 // productPackages are our packages and what each imports, without tests.

@@ -28,6 +28,10 @@ import (
 // second.
 func serve(ctx context.Context, s *Settings, log *slog.Logger, hurry <-chan struct{}) error {
 	tuneCollector()
+	memory := newMemory(log)
+	if memory != nil {
+		memory.adjust()
+	}
 	g, err := assemble(ctx, s, log)
 	if err != nil {
 		return err
@@ -35,6 +39,13 @@ func serve(ctx context.Context, s *Settings, log *slog.Logger, hurry <-chan stru
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	var running sync.WaitGroup
 	g.start(background, &running)
+	if memory != nil {
+		running.Go(func() {
+			tick, stop := every(memoryEvery)
+			defer stop()
+			memory.follow(background, tick)
+		})
+	}
 	srv := newServer(s, log, g.ready, hooks{
 		drain: g.gateway.Close,
 		flush: g.engine.Close,
