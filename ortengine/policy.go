@@ -42,6 +42,15 @@ func (p *Policy) IsOnlineOnly(client string) bool {
 		slices.Contains(p.OnlineOnly, "*") && p.AllowsClient(client)
 }
 
+// HasOnlineOnly says whether there is any such client.
+func (p *Policy) HasOnlineOnly() bool { return len(p.OnlineOnly) > 0 }
+
+// MayBeOnlineOnly is IsOnlineOnly for a client as a request names it: one that
+// names none may be any.
+func (p *Policy) MayBeOnlineOnly(client string) bool {
+	return p.IsOnlineOnly(client) || client == "" && p.HasOnlineOnly()
+}
+
 // allowsExchange says whether an exchange may name these audiences: those of the
 // authorization request, or ones that are listed. Any other never reaches the
 // upstream, which might burn the credential over it.

@@ -1,12 +1,9 @@
 package proxy
 
 import (
-	"bytes"
-	"io"
+	"errors"
 	"log/slog"
 	"net/http"
-	"strings"
-	"time"
 
 	"github.com/ort-gateway/ort-gateway/ortengine"
 	"github.com/ort-gateway/ort-gateway/proxy/rewrite"
@@ -30,22 +27,74 @@ var decisive = []string{
 // read and rewritten for themselves: some login forms are posted to the
 // authorization URL, with its query.
 func (g *Gateway) authorize(w http.ResponseWriter, r *http.Request, at *location) error {
-	if r.Method != http.MethodGet && r.Method != http.MethodPost && r.Method != http.MethodHead {
-		return g.passThrough(w, r, at)
-	}
 	a := &authorization{Gateway: g, at: at, from: r}
-	edit := requestEdit{}
-	query, changed, err := a.read(r.URL.RawQuery, true)
-	if err == nil && changed {
-		edit.RawQuery = &query
+	switch r.Method {
+	case http.MethodGet, http.MethodPost, http.MethodHead:
+	case http.MethodOptions:
+		if !overridden(r) && r.ContentLength == 0 && !a.mentions(r.URL.RawQuery) {
+			return g.passThrough(w, r, at)
+		}
+		return noSuchMethod(w)
+	default: // some upstreams route every method to the same code
+		return noSuchMethod(w)
 	}
-	if err == nil && r.Method == http.MethodPost {
-		edit.Body, err = a.readBody(w, r)
+	if overridden(r) {
+		return noSuchMethod(w)
 	}
+	edit, err := a.edit(w, r)
 	if err != nil {
 		return a.fail(w, r, err)
 	}
 	return g.sendTimed(w, r, edit, true, a.observe)
+}
+
+func noSuchMethod(w http.ResponseWriter) error {
+	w.Header().Set("Allow", "GET, HEAD, POST, OPTIONS")
+	return refusal(http.StatusMethodNotAllowed, ortengine.InvalidRequest, "An authorization request is made by GET or POST")
+}
+
+// edit reads a request whole and says what is different in the one that goes up.
+func (a *authorization) edit(w http.ResponseWriter, r *http.Request) (edit requestEdit, err error) {
+	query := newPart(r.URL.RawQuery)
+	body, err := a.bodyPart(w, r)
+	if err != nil {
+		return edit, err
+	}
+	a.survey(query, body)
+	if r.Method != http.MethodPost && body != nil && (a.asked || a.onlineOnly || a.mentions(body.raw)) {
+		return edit, errPage{invalidRequest("Only a POST may have a body")}
+	}
+	defer func() {
+		if err != nil {
+			a.forget()
+		}
+	}()
+	rewritten, changed, err := a.read(query)
+	if err != nil {
+		return edit, err
+	}
+	if changed {
+		whole := rewritten
+		edit.RawQuery = &whole
+	}
+	if body != nil && r.Method == http.MethodPost && body.err != errNoForm {
+		if rewritten, changed, err = a.read(body); err != nil {
+			return edit, err
+		}
+		if changed {
+			edit.Body = []byte(rewritten)
+		}
+	}
+	return edit, a.fits(query, body)
+}
+
+// forget drops what was recorded of a request that is refused.
+func (a *authorization) forget() {
+	for _, b := range a.begun {
+		if b.Added {
+			a.Engine.Failed(a.from.Context(), b.Key)
+		}
+	}
 }
 
 // authorization is one authorization request on its way.
@@ -58,7 +107,14 @@ type authorization struct {
 	begun   []ortengine.Begun
 	failed  *rewrite.Form // what an error was found in
 	message bool          // the answer is to be posted (web_message)
+
+	asked      bool // for online_access, in the query or the body
+	named      bool // a client in ORT_ONLINE_ONLY_CLIENTS is named
+	onlineOnly bool // it may be one of those
 }
+
+// errNoForm: a body is of another kind.
+var errNoForm = errors.New("not a form")
 
 // errPage marks refusals that go to nobody but the person: the request cannot
 // be read well enough to know whose it is.
@@ -67,51 +123,15 @@ type errPage struct{ why *ortengine.Error }
 func (e errPage) Error() string { return e.why.Error() }
 func (e errPage) Unwrap() error { return e.why }
 
-// readBody reads the body of a POST; nil where it is forwarded as it streams.
-func (a *authorization) readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
-	connection := http.NewResponseController(w)
-	connection.SetReadDeadline(time.Now().Add(bodyTimeout))
-	raw, err := io.ReadAll(io.LimitReader(r.Body, maxBody+1))
-	connection.SetReadDeadline(time.Time{})
-	if err != nil {
-		e := invalidRequest("The body could not be read")
-		e.Cause = err
-		return nil, errPage{e}
-	}
-	isForm := checkFormHeader(r.Header) == nil
-	switch {
-	case len(raw) > maxBody && (isForm || asksLoosely(string(raw))):
-		return nil, errPage{refusal(http.StatusRequestEntityTooLarge, ortengine.InvalidRequest, "The body is larger than 1 MiB")}
-	case !isForm && asksLoosely(string(raw)):
-		return nil, errPage{invalidRequest("An authorization request must be application/x-www-form-urlencoded, uncompressed")}
-	case isForm:
-		body, changed, err := a.read(string(raw), false)
-		if err != nil || changed {
-			return []byte(body), err
-		}
-	}
-	r.Body = struct {
-		io.Reader
-		io.Closer
-	}{io.MultiReader(bytes.NewReader(raw), r.Body), r.Body}
-	return nil, nil
-}
-
-// asksLoosely says whether online_access may be meant in text that cannot be
-// parsed.
-func asksLoosely(text string) bool {
-	return strings.Contains(text, onlineAccess) || strings.Contains(text, "%") && bytes.Contains(decodeFully(text), []byte(onlineAccess))
-}
-
 // read looks at the parameters of a query or body and rewrites them where they
 // ask for online_access. The rows of the table in the contract, in their order.
-func (a *authorization) read(raw string, query bool) (rewritten string, changed bool, err error) {
+func (a *authorization) read(p *part) (rewritten string, changed bool, err error) {
+	raw, form := p.raw, p.form
 	if raw == "" {
 		return raw, false, nil
 	}
-	form, err := rewrite.ParseForm(raw)
-	if err != nil {
-		if asksLoosely(raw) {
+	if p.err != nil {
+		if saysLoosely(raw, onlineAccess) || a.onlineOnly && saysLoosely(raw, offlineAccess) {
 			return raw, false, errPage{invalidRequest("The parameters cannot be read: bad escapes or too many of them")}
 		}
 		return raw, false, nil
@@ -127,8 +147,12 @@ func (a *authorization) read(raw string, query bool) (rewritten string, changed 
 	if err := a.mustLogIn(form, &changed); err != nil {
 		return raw, false, err
 	}
-	if !a.repeats(form) {
-		changed = a.dropOffline(form, client) || changed
+	if a.onlineOnly && !p.ours {
+		dropped, e := dropOffline(form)
+		if e != nil {
+			return raw, false, errPage{e}
+		}
+		changed = changed || dropped
 	}
 	asked, repeated := asks(form)
 	switch {

@@ -18,35 +18,58 @@ import (
 
 // dropOffline takes offline_access out of a request of a client that gets
 // refresh tokens as ORTs alone: no script in its page can ask for one that
-// outlives the session.
-//
-// A request that names two clients or scopes is left to the upstream with
-// offline_access in none of them: nobody knows which one it reads.
-func (g *Gateway) dropOffline(form *rewrite.Form, client string) bool {
-	if !slices.ContainsFunc(append(form.Values("client_id"), client), g.Engine.Policy.IsOnlineOnly) {
-		return false
-	}
+// outlives the session. What some readers would take for it all the same is
+// refused.
+func dropOffline(form *rewrite.Form) (dropped bool, e *ortengine.Error) {
 	scopes := form.Values("scope")
-	if !slices.ContainsFunc(scopes, func(s string) bool { return rewrite.HasScope(s, offlineAccess) }) {
-		return false
+	if slices.ContainsFunc(scopes, func(s string) bool { return rewrite.HasScope(s, offlineAccess) }) {
+		dropped = true
+		setScope(form, rewrite.RemoveScope(scopes[0], offlineAccess))
+		for _, s := range scopes[1:] {
+			form.Add("scope", rewrite.RemoveScope(s, offlineAccess))
+		}
 	}
-	setScope(form, rewrite.RemoveScope(scopes[0], offlineAccess))
-	for _, s := range scopes[1:] {
-		form.Add("scope", rewrite.RemoveScope(s, offlineAccess))
+	if slices.ContainsFunc(form.Loosely("scope"), hidesOffline) {
+		return dropped, invalidRequest("offline_access is asked for in a form that not all read alike")
 	}
-	return true
+	return dropped, nil
+}
+
+// dropOfflineOf is dropOffline for a request whose body was read.
+func (g *Gateway) dropOfflineOf(f *formRequest) (bool, *ortengine.Error) {
+	if !g.mayBeOnlineOnly(f) {
+		return false, nil
+	}
+	return dropOffline(f.form)
+}
+
+// hidesOffline says whether some reader finds offline_access in a scope: one that
+// splits it at commas, decodes it once more, or takes it in any case.
+func hidesOffline(scope string) bool {
+	text := strings.ToLower(string(decodeFully(scope)))
+	for {
+		before, after, found := strings.Cut(text, offlineAccess)
+		if !found {
+			return false
+		}
+		if !endsName(before) && !beginsName(after) {
+			return true
+		}
+		text = after
+	}
+}
+
+// endsName and beginsName say whether a scope's name goes on at the edge of text.
+func endsName(text string) bool { return text != "" && inName(text[len(text)-1]) }
+
+func beginsName(text string) bool { return text != "" && inName(text[0]) }
+
+func inName(c byte) bool {
+	return 'a' <= c && c <= 'z' || '0' <= c && c <= '9' || c >= 0x80 || strings.IndexByte("_-.:/", c) >= 0
 }
 
 // maxRewritten bounds how many challenges of the gateway's own are remembered.
 const maxRewritten = 50000
-
-// repeats says whether a request is one that the gateway has rewritten and the
-// upstream sent back to it, in a form or a redirect: its offline_access is the
-// gateway's. Nothing but a transaction makes a token of its code.
-func (a *authorization) repeats(form *rewrite.Form) bool {
-	_, ours := a.rewritten.get(form.Get("code_challenge"))
-	return ours
-}
 
 func setScope(form *rewrite.Form, scope string) {
 	if scope == "" {

@@ -297,7 +297,9 @@ func FuzzAuthorizationQuery(f *testing.F) {
 	r := newRig(f) // for all inputs: one made with t ends with the first
 	f.Fuzz(func(t *testing.T, query string) {
 		a := &authorization{Gateway: r.Gateway, at: &location{providers: r.providers()}, from: httptestGet()}
-		got, changed, err := a.read(query, true)
+		part := newPart(query)
+		a.survey(part)
+		got, changed, err := a.read(part)
 		if err != nil {
 			if e := ortengine.AsError(err); e.Status >= 500 {
 				t.Errorf("%q: %v", query, e)

@@ -209,31 +209,45 @@ func (c *cors) ask(ctx context.Context, r *http.Request, at *location, origin st
 // provider knows.
 const auth0Client = "Auth0-Client"
 
-// overrides are fields by which some upstreams read another method than that of
-// the request.
-var overrides = []string{"X-Http-Method-Override", "X-Http-Method", "X-Method-Override"}
+// overridden says whether a request has a field by which some upstreams read
+// another method than its own, in whatever spelling: behind CGI _ is -.
+func overridden(r *http.Request) bool {
+	for name, values := range r.Header {
+		switch strings.ReplaceAll(strings.ToLower(name), "_", "-") {
+		case "x-http-method-override", "x-http-method", "x-method-override":
+			if slices.ContainsFunc(values, func(v string) bool { return v != "" && !strings.EqualFold(strings.TrimSpace(v), r.Method) }) {
+				return true
+			}
+		}
+	}
+	return false
+}
 
 // checkMethod refuses what an upstream could read as a POST that the gateway has
 // not looked into.
-func checkMethod(r *http.Request) *ortengine.Error {
-	plain := r.Method == http.MethodGet || r.Method == http.MethodHead || r.Method == http.MethodOptions
-	for _, name := range overrides {
-		plain = plain && r.Header.Get(name) == ""
-	}
-	if !plain {
-		return refusal(http.StatusMethodNotAllowed, ortengine.InvalidRequest, "This endpoint takes POST")
-	}
+func checkMethod(r *http.Request, at *location) *ortengine.Error {
 	if carriesORT(r.URL.RawQuery) {
 		return invalidRequest("An online refresh token belongs in the body of a POST")
 	}
+	plain := r.Method == http.MethodOptions || (r.Method == http.MethodGet || r.Method == http.MethodHead) && !at.postOnly()
+	if !plain || overridden(r) || r.ContentLength != 0 {
+		return refusal(http.StatusMethodNotAllowed, ortengine.InvalidRequest, "This endpoint takes POST")
+	}
 	return nil
+}
+
+// postOnly says whether a GET is nothing at an endpoint (RFC 6749 section 3.2, RFC
+// 8628 section 3.1, RFC 9126 section 2.1), though there are upstreams that take
+// one.
+func (l *location) postOnly() bool {
+	return l.kind == endpointToken || l.kind == endpointDevice || l.kind == endpointPAR
 }
 
 // crossOrigin handles what is no POST at an endpoint for POSTs: preflights, and
 // whatever else passes.
 func (g *Gateway) crossOrigin(w http.ResponseWriter, r *http.Request, at *location) error {
-	if e := checkMethod(r); e != nil {
-		w.Header().Set("Allow", "POST")
+	if e := checkMethod(r, at); e != nil {
+		w.Header().Set("Allow", "POST, OPTIONS")
 		return e
 	}
 	preflight := r.Method == http.MethodOptions && r.Header.Get(requestMethod) != ""

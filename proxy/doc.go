@@ -22,6 +22,17 @@
 //   - A parameter whose name a lenient upstream would read as one that the gateway
 //     rewrites (Scope, code.challenge, scope[]) is refused where online_access is
 //     asked for.
+//   - An authorization request whose query and body are two different requests is
+//     refused where one of them asks for online_access or is of an online-only
+//     client: upstreams that merge them would read a third. A body may repeat what
+//     the query says, as login forms do.
+//   - At the authorization endpoint methods other than GET, HEAD, POST and a plain
+//     OPTIONS are 405, as is a field that stands for another method: some upstreams
+//     route them all to the same code. At the token, PAR and device endpoints a GET
+//     is.
+//   - A client that may be an online-only one (none is named, or in a form that the
+//     gateway cannot read) counts as one.
+//   - Client authentication that cannot be read is 401 invalid_client, not passed.
 //   - Other 2xx and 3xx statuses than 200 of a token endpoint are faults where an
 //     ORT is concerned: 502, and 503 at an ORT exchange, which may be tried again.
 //   - Two Authorization fields are refused where bodies are read: they could name

@@ -32,7 +32,11 @@ func (g *Gateway) pushForm(w http.ResponseWriter, r *http.Request, f *formReques
 	if err != nil {
 		return err
 	}
-	changed = g.dropOffline(f.form, f.client) || changed
+	dropped, e := g.dropOfflineOf(f)
+	if e != nil {
+		return e
+	}
+	changed = changed || dropped
 	asked, _ := asks(f.form)
 	if !asked || f.form.Get("request") != "" {
 		var body []byte

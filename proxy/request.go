@@ -133,21 +133,25 @@ func checkQuery(query string) *ortengine.Error {
 }
 
 // clientOf is the client that a request names: in the form, by HTTP Basic (RFC
-// 6749 section 2.3.1), or as the subject of an assertion (RFC 7523 section 3).
+// 6749 section 2.3.1), or as the subject of an assertion (RFC 7523 section 3). An
+// authentication that cannot be read fails (RFC 6749 section 5.2): the upstream
+// might read it, and know another client by it.
 func clientOf(r *http.Request, form *rewrite.Form) (string, *ortengine.Error) {
 	client := form.Get("client_id")
 	if len(r.Header.Values("Authorization")) > 1 {
 		return "", invalidRequest("The request authenticates twice")
 	}
-	for _, named := range []func() (string, bool){
-		func() (string, bool) { return basicClient(r) },
-		func() (string, bool) { return upstream.ClientOfAssertion(form.Get("client_assertion")) },
+	for _, named := range []func() (string, bool, bool){
+		func() (string, bool, bool) { return basicClient(r) },
+		func() (string, bool, bool) { return assertedClient(form) },
 	} {
-		other, ok := named()
-		if !ok {
+		other, there, ok := named()
+		switch {
+		case !there:
 			continue
-		}
-		if client != "" && client != other {
+		case !ok:
+			return "", refusal(http.StatusUnauthorized, ortengine.InvalidClient, "The client authentication cannot be read")
+		case client != "" && client != other:
 			return "", invalidRequest("The request names two clients")
 		}
 		client = other
@@ -155,19 +159,46 @@ func clientOf(r *http.Request, form *rewrite.Form) (string, *ortengine.Error) {
 	return client, nil
 }
 
-// basicClient is the user name of HTTP Basic, form-decoded.
-func basicClient(r *http.Request) (string, bool) {
-	if r.Header.Get("Authorization") == "" {
-		return "", false
+// basicClient is the user name of HTTP Basic, form-decoded. ok is false where it
+// cannot be read.
+func basicClient(r *http.Request) (name string, there, ok bool) {
+	if !isBasic(r.Header.Get("Authorization")) {
+		return "", false, false
 	}
-	name, _, ok := r.BasicAuth()
-	if !ok {
-		return "", false
-	}
+	name, _, ok = r.BasicAuth()
 	if decoded, err := url.QueryUnescape(name); err == nil {
 		name = decoded
 	}
-	return name, name != ""
+	return name, true, ok && name != ""
+}
+
+// isBasic says whether some reader takes an Authorization value for HTTP Basic.
+func isBasic(value string) bool {
+	const scheme = "basic"
+	if len(value) < len(scheme) || !strings.EqualFold(value[:len(scheme)], scheme) {
+		return false
+	}
+	return len(value) == len(scheme) || value[len(scheme)] == ' ' || value[len(scheme)] == '\t'
+}
+
+// jwtAssertion is the type of the assertions that are read (RFC 7523 section 2.2).
+const jwtAssertion = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+
+// assertedClient is the subject of a client assertion. One of another type names
+// nobody that the gateway could read (RFC 7522).
+func assertedClient(form *rewrite.Form) (name string, there, ok bool) {
+	assertion := form.Get("client_assertion")
+	kind := form.Get("client_assertion_type")
+	name, ok = upstream.ClientOfAssertion(assertion)
+	return name, assertion != "" && (ok || kind == "" || kind == jwtAssertion), ok
+}
+
+// mayBeOnlineOnly says whether a request may be of a client that gets refresh
+// tokens as ORTs alone: one that names none, or whose name in HTTP Basic the
+// upstream may not decode.
+func (g *Gateway) mayBeOnlineOnly(f *formRequest) bool {
+	name, _, _ := f.BasicAuth()
+	return g.Engine.Policy.MayBeOnlineOnly(f.client) || g.Engine.Policy.IsOnlineOnly(name)
 }
 
 // authenticates says whether a request carries client authentication; whether

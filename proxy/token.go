@@ -196,12 +196,18 @@ func (g *Gateway) verify(ctx context.Context, r *http.Request, want dpop.Request
 // otherGrant passes a grant that no ORT may come of: online_access is taken out,
 // and where it was asked for, the answer's refresh token too.
 func (g *Gateway) otherGrant(w http.ResponseWriter, f *formRequest) error {
+	dropped, e := g.dropOfflineOf(f)
+	if e != nil {
+		return e
+	}
 	scope := f.form.Get("scope")
 	asked := rewrite.HasScope(scope, onlineAccess)
 	strip := asked && !rewrite.HasScope(scope, offlineAccess)
 	var body []byte
 	if asked {
 		setScope(f.form, rewrite.RemoveScope(scope, onlineAccess))
+	}
+	if asked || dropped {
 		body = []byte(f.form.String())
 	}
 	if f.form.Get("grant_type") == grantDevice {
@@ -223,7 +229,10 @@ func (g *Gateway) device(w http.ResponseWriter, r *http.Request, at *location) e
 	if e != nil {
 		return e
 	}
-	dropped := g.dropOffline(f.form, f.client)
+	dropped, e := g.dropOfflineOf(f)
+	if e != nil {
+		return e
+	}
 	scope := f.form.Get("scope")
 	asked := rewrite.HasScope(scope, onlineAccess)
 	if asked {
@@ -256,7 +265,7 @@ func (g *Gateway) passToken(w http.ResponseWriter, f *formRequest, body []byte, 
 	if err != nil {
 		return silence(f.at, err)
 	}
-	strip = strip || g.Engine.Policy.IsOnlineOnly(f.client)
+	strip = strip || g.mayBeOnlineOnly(f)
 	if reply.object == nil && (reply.Status == http.StatusOK || strip && reply.Status < 300) {
 		return refusal(http.StatusBadGateway, ortengine.ServerError, "The identity provider's answer is not a JSON object")
 	}

@@ -231,10 +231,12 @@ func TestAnswersOfTheUpstreamToAnExchange(t *testing.T) {
 func TestOtherGrantsLoseOnlineAccess(t *testing.T) {
 	r := newRig(t, policy(ortengine.Policy{OnlineOnly: []string{"only"}}))
 	for _, row := range []struct{ name, body, want, answer string }{
-		{"client_credentials", "grant_type=client_credentials&scope=a+online_access", "grant_type=client_credentials&scope=a", `{"access_token":"AT"}`},
-		{"beside offline_access the upstream's stays", "grant_type=password&scope=offline_access+online_access", "grant_type=password&scope=offline_access", `{"access_token":"AT","refresh_token":"R-of-the-upstream"}`},
-		{"not asked for: unchanged", "grant_type=password&&scope=a", "grant_type=password&&scope=a", `{"access_token":"AT","refresh_token":"R-of-the-upstream"}`},
+		{"client_credentials", "client_id=a&grant_type=client_credentials&scope=a+online_access", "client_id=a&grant_type=client_credentials&scope=a", `{"access_token":"AT"}`},
+		{"beside offline_access the upstream's stays", "client_id=a&grant_type=password&scope=offline_access+online_access", "client_id=a&grant_type=password&scope=offline_access", `{"access_token":"AT","refresh_token":"R-of-the-upstream"}`},
+		{"not asked for: unchanged", "client_id=a&grant_type=password&&scope=a", "client_id=a&grant_type=password&&scope=a", `{"access_token":"AT","refresh_token":"R-of-the-upstream"}`},
 		{"an online-only client", "grant_type=password&client_id=only", "grant_type=password&client_id=only", `{"access_token":"AT"}`},
+		{"offline_access of an online-only client", "grant_type=password&client_id=only&scope=a+offline_access", "grant_type=password&client_id=only&scope=a", `{"access_token":"AT"}`},
+		{"a client that is not named", "grant_type=password&scope=a+offline_access", "grant_type=password&scope=a", `{"access_token":"AT"}`},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			resp := r.do(http.MethodPost, "/token", row.body)
@@ -357,16 +359,6 @@ func TestDPoPAtTheUpstream(t *testing.T) {
 	resp := r.do(http.MethodPost, "/token", a.codeForm(a.code()).Encode(), "DPoP", proof)
 	if resp.StatusCode != http.StatusOK || r.last().header.Get("DPoP") != proof {
 		t.Errorf("%d, the upstream got the proof %q", resp.StatusCode, r.last().header.Get("DPoP"))
-	}
-}
-
-func TestOtherMethodsAtTheTokenEndpoint(t *testing.T) {
-	r := newRig(t)
-	r.refused(r.do(http.MethodPut, "/token", "grant_type=x"), 0, 405, "invalid_request")
-	r.refused(r.do(http.MethodGet, "/token", "", "X-HTTP-Method-Override", "POST"), 0, 405, "invalid_request")
-	r.refused(r.do(http.MethodGet, "/token?refresh_token=ORT1.x", ""), 0, 400, "invalid_request")
-	if resp := r.do(http.MethodGet, "/token", ""); resp.StatusCode != http.StatusOK || r.last().method != http.MethodGet {
-		t.Errorf("a plain GET passes: %d", resp.StatusCode)
 	}
 }
 

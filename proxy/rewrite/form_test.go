@@ -185,6 +185,16 @@ func TestFormLookalike(t *testing.T) {
 	}
 }
 
+func TestFormLoosely(t *testing.T) {
+	form := mustForm(t, "scope=a+b&Scope=c&x=1;scope%00=d;y&scopes=e&scope[]=f%20g&&=h&scope")
+	if got := form.Loosely("scope"); !slices.Equal(got, []string{"a b", "c", "d", "f g", ""}) {
+		t.Errorf("got %q", got)
+	}
+	if got := form.Loosely("code_challenge"); got != nil {
+		t.Errorf("got %q of what is not there", got)
+	}
+}
+
 func TestLogsHoldNoContent(t *testing.T) {
 	var b strings.Builder
 	l := slog.New(slog.NewTextHandler(&b, nil))

@@ -98,6 +98,28 @@ func (f *Form) Lookalike(names ...string) string {
 	return ""
 }
 
+// Loosely returns the decoded values of all parameters that are of that name, or
+// that a lenient server would take for one of it (see Lookalike), in order.
+func (f *Form) Loosely(name string) []string {
+	var values []string
+	for _, p := range f.pairs {
+		if p.isParam() && (p.name == name || lenientName(p.name) == name) {
+			v, _ := unescape(p.value)
+			values = append(values, v)
+		}
+		_, rest, more := strings.Cut(p.raw, ";")
+		for more {
+			var s string
+			s, rest, more = strings.Cut(rest, ";")
+			if hidden, _ := parsePair(s); lenientName(hidden.name) == name {
+				v, _ := unescape(hidden.value)
+				values = append(values, v)
+			}
+		}
+	}
+	return values
+}
+
 // lenientName is the name as the most lenient server reads it.
 func lenientName(s string) string {
 	s, _, _ = strings.Cut(s, "\x00")
