@@ -1,0 +1,95 @@
+package chart
+
+import (
+	"maps"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"helm.sh/helm/v3/pkg/lint"
+	"helm.sh/helm/v3/pkg/lint/support"
+)
+
+// kubeVersions are those that the sidecar's form and the pre-stop sleep depend on.
+var kubeVersions = []string{"1.28.0", "1.29.0", "1.33.0"}
+
+// forKube lists the versions that a scenario is rendered for: a standalone gateway is the same in all.
+func forKube(s scenario) []string {
+	if s.values["mode"] == "sidecar" {
+		return kubeVersions
+	}
+	return kubeVersions[2:]
+}
+
+// recipes lists what is printed for the IdP of a sidecar scenario.
+var recipes = map[string]string{
+	"sidecar-keycloak-operator": "keycloak-operator", "sidecar-keycloakx": "keycloakx", "sidecar-dex": "dex", "sidecar-deployment": "deployment",
+}
+
+// TestGolden: what is installed, and what the operator is told, for each file of values.
+func TestGolden(t *testing.T) {
+	for _, s := range scenarios(t) {
+		for _, kube := range forKube(s) {
+			name := s.name
+			if kube != kubeVersions[2] {
+				name += "-" + strings.TrimSuffix(kube, ".0")
+			}
+			t.Run(name, func(t *testing.T) {
+				files, err := render(theChart(t), s.values, install{kube: kube})
+				if err != nil {
+					t.Fatal(err)
+				}
+				hold(t, filepath.Join("testdata", "golden", name+".yaml"), []byte(manifests(files)))
+				if kube == kubeVersions[2] {
+					hold(t, filepath.Join("testdata", "golden", name+".txt"), []byte(strings.TrimSpace(notes(files))+"\n"))
+				}
+			})
+		}
+	}
+}
+
+// recipeOf prints the part for the IdP, as `helm template --set sidecar.recipe=…` does.
+func recipeOf(t *testing.T, s scenario, kube string) string {
+	t.Helper()
+	values := maps.Clone(s.values)
+	sidecar := maps.Clone(values["sidecar"].(map[string]any))
+	sidecar["recipe"] = recipes[s.name]
+	values["sidecar"] = sidecar
+	files, err := render(theChart(t), values, install{kube: kube})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name := range files {
+		if base := filepath.Base(name); base != "recipe.yaml" && base != "NOTES.txt" {
+			t.Errorf("%s is rendered beside a recipe", name)
+		}
+	}
+	return strings.TrimSpace(files["ort-gateway/templates/recipe.yaml"]) + "\n"
+}
+
+func TestGoldenRecipes(t *testing.T) {
+	found := 0
+	for _, s := range scenarios(t) {
+		if recipes[s.name] == "" {
+			continue
+		}
+		found++
+		for _, kube := range kubeVersions {
+			name := "recipe-" + recipes[s.name] + "-" + strings.TrimSuffix(kube, ".0")
+			hold(t, filepath.Join("testdata", "golden", name+".yaml"), []byte(recipeOf(t, s, kube)))
+		}
+	}
+	if found != len(recipes) {
+		t.Errorf("%d recipes of %d have an example", found, len(recipes))
+	}
+}
+
+func TestLint(t *testing.T) {
+	for _, s := range scenarios(t) {
+		for _, message := range lint.All(chartDir, s.values, "idp", true).Messages {
+			if message.Severity >= support.WarningSev {
+				t.Errorf("%s: %v", s.name, message)
+			}
+		}
+	}
+}
