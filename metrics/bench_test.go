@@ -38,7 +38,7 @@ func BenchmarkExchanged(b *testing.B) {
 	m, _ := newMetrics(b)
 	b.ReportAllocs()
 	for b.Loop() {
-		m.Exchanged("ok", 3*time.Millisecond)
+		m.Exchanged(Exchange{Result: "ok", Took: 3 * time.Millisecond})
 	}
 }
 
@@ -55,8 +55,8 @@ func TestNoAllocations(t *testing.T) {
 	m, _ := newMetrics(t)
 	for name, f := range map[string]func(){
 		"Request":         func() { m.Request("forward", 200) },
-		"Exchanged":       func() { m.Exchanged("ok", 3*time.Millisecond) },
-		"UpstreamRequest": func() { m.UpstreamRequest("token", 3*time.Millisecond) },
+		"Exchanged":       func() { m.Exchanged(Exchange{Result: "ok", Took: 3 * time.Millisecond}) },
+		"UpstreamRequest": func() { m.UpstreamRequest("token", 3*time.Millisecond, "") },
 		"StoreOperation":  func() { m.StoreOperation("session", nil, time.Millisecond) },
 	} {
 		f() // a native histogram makes its bucket at the first value of a kind

@@ -1,6 +1,10 @@
 package metrics
 
-import "time"
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
 
 // Issued counts a code exchange that asked for an ORT.
 func (m *Metrics) Issued(result string) {
@@ -9,21 +13,45 @@ func (m *Metrics) Issued(result string) {
 	}
 }
 
-// Exchanged counts an ORT exchange that took d from the request's arrival until
-// its answer was ready.
-func (m *Metrics) Exchanged(result string, d time.Duration) {
-	if m != nil {
-		m.exchanges.inc(result)
-		m.exchangeDuration.Observe(seconds(d))
+// Exchange is what is to be told of an ORT exchange.
+type Exchange struct {
+	Result string
+	Took   time.Duration // from the request's arrival until its answer was ready
+	Waited time.Duration // that part of it in which the upstream was waited for
+	Trace  string        // trace id (W3C Trace Context), empty where there is none
+}
+
+// Exchanged counts an ORT exchange. The gateway's own time is kept of those that
+// succeeded: refusals are fast, and whoever sends bad tokens by the thousand must
+// not make a slow gateway look fast.
+func (m *Metrics) Exchanged(x Exchange) {
+	if m == nil {
+		return
+	}
+	result := m.exchanges.values.index(x.Result)
+	m.exchanges.of[result].Inc()
+	observe(m.exchangeDuration, x.Took, x.Trace)
+	if result == exchangeOK {
+		observe(m.gatewayDuration, x.Took-x.Waited, x.Trace)
 	}
 }
 
 // UpstreamRequest records that the upstream's answer headers, or the error in
-// their place, came after d.
-func (m *Metrics) UpstreamRequest(endpoint string, d time.Duration) {
+// their place, came after d. trace is the trace id, empty where there is none.
+func (m *Metrics) UpstreamRequest(endpoint string, d time.Duration, trace string) {
 	if m != nil {
-		m.upstreamDuration.observe(endpoint, d)
+		observe(m.upstreamDuration.of[m.upstreamDuration.values.index(endpoint)], d, trace)
 	}
+}
+
+// observe adds a duration, and leaves the trace id as its bucket's exemplar.
+// Without one it allocates nothing.
+func observe(h prometheus.Observer, d time.Duration, trace string) {
+	if trace == "" {
+		h.Observe(seconds(d))
+		return
+	}
+	h.(prometheus.ExemplarObserver).ObserveWithExemplar(seconds(d), prometheus.Labels{"trace_id": trace})
 }
 
 // DPoPRefused counts a refused proof.

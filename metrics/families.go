@@ -48,10 +48,6 @@ type histograms struct {
 	of     []prometheus.Observer
 }
 
-func (h *histograms) observe(value string, d time.Duration) {
-	h.of[h.values.index(value)].Observe(seconds(d))
-}
-
 func (f factory) histograms(name, help string, buckets []float64, label string, values *list) histograms {
 	vec := f.NewHistogramVec(histogramOpts(name, help, buckets), []string{label})
 	h := histograms{values: values}

@@ -70,6 +70,8 @@ const (
 	storeError
 
 	classOther = 5
+
+	exchangeOK = 0 // index in exchangeResults
 )
 
 // Config says what the metrics cannot know by themselves. Its zero value works.
@@ -89,8 +91,8 @@ type Config struct {
 
 	// Gauges read at each scrape, by several scrapes at once. Nil: no such
 	// metric.
-	SessionsActive, TransactionsWaiting, ReplayEntries, EventsStreams func() float64
-	StoreSize                                                         func() float64 // bytes
+	SessionsActive, SessionsOwing, TransactionsWaiting, ReplayEntries, EventsStreams func() float64
+	StoreSize, StoreDiskFree                                                         func() float64 // bytes
 
 	Now func() time.Time // for StoreTimer; nil: time.Now
 }
@@ -104,6 +106,7 @@ type Metrics struct {
 	pushedOut prometheus.Counter
 
 	exchangeDuration prometheus.Histogram
+	gatewayDuration  prometheus.Histogram
 	upstreamDuration histograms
 	storeDuration    histograms
 	clockOffset      prometheus.Histogram
@@ -139,6 +142,7 @@ func New(reg prometheus.Registerer, cfg Config) *Metrics {
 	m.issued = f.counters("issued_total", "Code exchanges that asked for an ORT, by result.", "result", issueResults)
 	m.exchanges = f.counters("exchanges_total", "ORT exchanges, by result.", "result", exchangeResults)
 	m.exchangeDuration = f.histogram("exchange_duration_seconds", "Time that ORT exchanges took, the upstream's part included.", durationBuckets)
+	m.gatewayDuration = f.histogram("exchange_gateway_duration_seconds", "Time that ORT exchanges which succeeded took, without waiting for the upstream.", durationBuckets)
 	m.upstreamDuration = f.histograms("upstream_request_duration_seconds", "Time until the upstream's answer headers, by endpoint.", durationBuckets, "endpoint", upstreamEndpoints)
 	m.dpopRefusals = f.counters("dpop_refusals_total", "DPoP proofs refused, by reason.", "reason", newList(cfg.DPoPReasons...))
 	m.clockOffset = f.histogram("dpop_clock_offset_seconds", "How far clients' clocks are ahead (negative: behind), by the iat of their DPoP proofs.", offsetBuckets)
@@ -149,10 +153,12 @@ func New(reg prometheus.Registerer, cfg Config) *Metrics {
 	m.storeDuration = f.histograms("store_operation_duration_seconds", "Time that operations of the store took.", storeBuckets, "operation", storeOperations)
 
 	f.gaugeFunc("sessions_active", "Sessions that have not ended.", cfg.SessionsActive)
+	f.gaugeFunc("sessions_owing", "Ended sessions whose upstream credentials were not given back yet.", cfg.SessionsOwing)
 	f.gaugeFunc("transactions_waiting", "Authorization requests whose code has not come yet.", cfg.TransactionsWaiting)
 	f.gaugeFunc("replay_entries", "DPoP proofs remembered against replay.", cfg.ReplayEntries)
 	f.gaugeFunc("events_streams", "Open streams of session events.", cfg.EventsStreams)
 	f.gaugeFunc("store_size_bytes", "Size of the store.", cfg.StoreSize)
+	f.gaugeFunc("store_disk_free_bytes", "Free space on the disk of the embedded store.", cfg.StoreDiskFree)
 	m.upstreamUp = f.NewGauge(prometheus.GaugeOpts{Namespace: namespace, Name: "upstream_up", Help: "1 while the upstream answers, else 0."})
 
 	f.info("config_info", "Settings that tell deployments apart; always 1.", prometheus.Labels{

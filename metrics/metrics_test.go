@@ -13,6 +13,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"github.com/ort-gateway/ort-gateway/dpop"
 )
 
 var update = flag.Bool("update", false, "write testdata/names.golden anew")
@@ -23,12 +25,17 @@ var errNotFound = errors.New("not found")
 func newMetrics(t testing.TB) (*Metrics, *prometheus.Registry) {
 	t.Helper()
 	zero := func() float64 { return 0 }
+	var reasons []string
+	for _, r := range dpop.Reasons() {
+		reasons = append(reasons, string(r))
+	}
 	reg := prometheus.NewPedanticRegistry()
 	m := New(reg, Config{
 		Version: "v0.0.0", Revision: "0000000", GoVersion: "go0.0", Store: "bolt", DPoPAuthority: "gateway",
-		DPoPReasons:    []string{"replayed", "signature"},
+		DPoPReasons:    reasons,
 		NotFound:       func(err error) bool { return errors.Is(err, errNotFound) },
-		SessionsActive: zero, TransactionsWaiting: zero, ReplayEntries: zero, EventsStreams: zero, StoreSize: zero,
+		SessionsActive: zero, SessionsOwing: zero, TransactionsWaiting: zero, ReplayEntries: zero, EventsStreams: zero,
+		StoreSize: zero, StoreDiskFree: zero,
 	})
 	return m, reg
 }
@@ -36,8 +43,8 @@ func newMetrics(t testing.TB) (*Metrics, *prometheus.Registry) {
 // callAll calls every method of m once.
 func callAll(m *Metrics) {
 	m.Issued("ok")
-	m.Exchanged("ok", 2*time.Millisecond)
-	m.UpstreamRequest("token", time.Millisecond)
+	m.Exchanged(Exchange{Result: "ok", Took: 9 * time.Millisecond, Waited: 7 * time.Millisecond})
+	m.UpstreamRequest("token", time.Millisecond, "")
 	m.DPoPRefused("replayed")
 	m.ClockOffset(-3 * time.Second)
 	m.SessionEnded("logout")
@@ -132,8 +139,8 @@ func TestUnknownValuesBecomeOther(t *testing.T) {
 	before := count(t, reg)
 	for _, s := range []string{"", "other", "Token", "tokem", "a client's id", strings.Repeat("x", 1000), "\xff"} {
 		m.Issued(s)
-		m.Exchanged(s, 0)
-		m.UpstreamRequest(s, 0)
+		m.Exchanged(Exchange{Result: s})
+		m.UpstreamRequest(s, 0, "")
 		m.DPoPRefused(s)
 		m.SessionEnded(s)
 		m.Request(s, 200)
@@ -186,8 +193,10 @@ func TestCountedWhereItBelongs(t *testing.T) {
 	for _, want := range []string{
 		`issued_total{result="ok"} 1`,
 		`exchanges_total{result="ok"} 1`,
-		`exchange_duration_seconds_bucket{le="0.001"} 0`,
-		`exchange_duration_seconds_bucket{le="0.002"} 1`,
+		`exchange_duration_seconds_bucket{le="0.0075"} 0`,
+		`exchange_duration_seconds_bucket{le="0.01"} 1`,
+		`exchange_gateway_duration_seconds_bucket{le="0.001"} 0`,
+		`exchange_gateway_duration_seconds_bucket{le="0.002"} 1`,
 		`upstream_request_duration_seconds_count{endpoint="token"} 1`,
 		`dpop_refusals_total{reason="replayed"} 1`,
 		`dpop_clock_offset_seconds_bucket{le="-5.0"} 0`,
@@ -250,7 +259,7 @@ func TestZeroConfig(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, absent := range []string{"sessions_active", "transactions_waiting", "replay_entries", "events_streams", "store_size_bytes"} {
+	for _, absent := range []string{"sessions_active", "sessions_owing", "store_disk_free_bytes", "transactions_waiting", "replay_entries", "events_streams", "store_size_bytes"} {
 		if strings.Contains(got, "ort_gateway_"+absent) {
 			t.Errorf("%s is there although the Config has no source", absent)
 		}

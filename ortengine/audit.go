@@ -3,7 +3,6 @@ package ortengine
 import (
 	"context"
 	"log/slog"
-	"time"
 
 	"github.com/ort-gateway/ort-gateway/sessions"
 )
@@ -29,8 +28,8 @@ func (e *Engine) CodeRefused(ctx context.Context, why *Error, client string) {
 
 // ExchangeRefused tells of an ORT exchange that was refused; o is nil where the
 // token did not open.
-func (e *Engine) ExchangeRefused(ctx context.Context, why *Error, o *ORT, took time.Duration) {
-	e.Metrics.Exchanged(why.Result, took)
+func (e *Engine) ExchangeRefused(ctx context.Context, why *Error, o *ORT, t Timing) {
+	e.exchangeCounted(why.Result, t)
 	attrs := []slog.Attr{slog.String("at", "exchange")}
 	if o != nil {
 		attrs = append(attrs, slog.String("client", o.Client), slog.String("session", string(o.Session)))
@@ -39,14 +38,14 @@ func (e *Engine) ExchangeRefused(ctx context.Context, why *Error, o *ORT, took t
 }
 
 // ExchangePassed tells of an ORT exchange whose answer was the upstream's.
-func (e *Engine) ExchangePassed(ctx context.Context, x Exchanged, took time.Duration) {
+func (e *Engine) ExchangePassed(ctx context.Context, x Exchanged, t Timing) {
 	if x.Answer.Status != 200 {
-		e.Metrics.Exchanged("upstream_refused", took)
+		e.exchangeCounted("upstream_refused", t)
 		e.Logger.LogAttrs(ctx, slog.LevelInfo, "ort_refused", slog.String("at", "exchange"), slog.String("client", x.Grant.Client),
 			slog.String("session", string(x.Grant.Session)), slog.String("result", "upstream_refused"), slog.Int("status", x.Answer.Status))
 		return
 	}
-	e.Metrics.Exchanged("ok", took)
+	e.exchangeCounted("ok", t)
 	if e.Logger.Enabled(ctx, slog.LevelInfo) {
 		e.Logger.LogAttrs(ctx, slog.LevelInfo, "ort_exchanged", slog.String("client", x.Grant.Client),
 			slog.String("session", string(x.Session.ID)), slog.String("subject", e.subjectHash(&x.Session)))

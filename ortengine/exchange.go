@@ -15,6 +15,7 @@ type Exchange struct {
 	// Audiences are the values of audience and resource in the request.
 	Audiences []string
 	Send      Send
+	Waits     *Waits // nil: not measured
 }
 
 // Exchanged is an ORT exchange that the upstream answered, with a success or a
@@ -59,8 +60,10 @@ func (e *Engine) exchange(ctx context.Context, x Exchange) (Exchanged, error) {
 	if err := e.writable(ctx); err != nil {
 		return Exchanged{}, err
 	}
+	x.Waits.begin(e.Now())
 	lease, err := e.lease(ctx, "grant:"+string(x.ORT.Grant),
 		Unavailable("busy", "Another exchange of this token is still waiting for the identity provider", nil))
+	x.Waits.end(e.Now())
 	if err != nil {
 		return Exchanged{}, err
 	}
@@ -69,7 +72,11 @@ func (e *Engine) exchange(ctx context.Context, x Exchange) (Exchanged, error) {
 		lease.Release()
 		return Exchanged{}, err
 	}
-	send := func(ctx context.Context) (Answer, error) { return x.Send(ctx, credential) }
+	send := func(ctx context.Context) (Answer, error) {
+		x.Waits.begin(e.Now())
+		defer func() { x.Waits.end(e.Now()) }()
+		return x.Send(ctx, credential)
+	}
 	return seeThrough(ctx, e, lease, send, func(ctx context.Context, reply Answer, answer func(Exchanged, error)) {
 		e.refreshed(ctx, g, lease, reply, answer)
 	})

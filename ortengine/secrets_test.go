@@ -29,7 +29,7 @@ func TestNoSecretIsLogged(t *testing.T) {
 			}
 			e := ortengine.AsError(err)
 			f.CodeRefused(ctx, e, "app-one")
-			f.ExchangeRefused(ctx, e, o, time.Second)
+			f.ExchangeRefused(ctx, e, o, ortengine.Timing{})
 			for _, s := range secrets {
 				if strings.Contains(e.Error(), s) {
 					t.Errorf("an error holds a secret: %v", e)
@@ -40,9 +40,9 @@ func TestNoSecretIsLogged(t *testing.T) {
 		tell(err, nil)
 		o := f.open(issued.Token)
 		done := f.works(issued.Token)
-		f.ExchangePassed(ctx, done, time.Second)
+		f.ExchangePassed(ctx, done, ortengine.Timing{})
 		done.Answer.Status = 400
-		f.ExchangePassed(ctx, done, time.Second)
+		f.ExchangePassed(ctx, done, ortengine.Timing{})
 		tell(ortengine.InvalidToken(), nil)
 		tell(f.CheckClient(&o, "other"), &o)
 		f.idp.with(func(context.Context) error { f.store.full.Store(true); return nil }, nil)

@@ -91,7 +91,7 @@ func New(c Config) (*Gateway, error) {
 	}
 	g := &Gateway{Config: c, browsers: newBrowsers(c.Cookies, c.Public.Scheme == "https", c.Absolute), streams: newStreams(c.MaxStreams)}
 	g.forwarder = newForwarder(forwardConfig{
-		Upstream: c.Upstream, Public: c.Public, TrustedProxies: c.TrustedProxies, Transport: c.Transport,
+		Upstream: c.Upstream, Public: c.Public, TrustedProxies: c.TrustedProxies, Transport: c.Metrics.Timed(c.Transport, endpointOf),
 		CookieNames: []string{secureCookie, plainCookie}, Logger: c.Logger, Unavailable: g.badGateway,
 	})
 	g.cors = newCORS(g)
@@ -206,7 +206,7 @@ var errSilent = errors.New("the upstream is silent")
 
 // answer runs a handler, writes its error, and counts.
 func (g *Gateway) answer(w http.ResponseWriter, r *http.Request, h handler, at *location) {
-	r = g.withRequestID(r)
+	r = g.withRequestID(r, at)
 	counted := &statusWriter{ResponseWriter: w}
 	err := g.handle(counted, r, h, at)
 	if err != nil {

@@ -9,7 +9,18 @@ import (
 
 type contextKey int
 
-const requestIDKey contextKey = 0
+const (
+	requestIDKey contextKey = iota
+	endpointKey
+)
+
+// endpointOf names the endpoint that a request to the upstream is for.
+func endpointOf(r *http.Request) string {
+	if at, ok := r.Context().Value(endpointKey).(*location); ok {
+		return at.name()
+	}
+	return "forward"
+}
 
 // maxRequestID bounds a request id that a trusted proxy gave, in characters.
 const maxRequestID = 128
@@ -21,8 +32,9 @@ func RequestID(ctx context.Context) string {
 	return id
 }
 
-// withRequestID gives a request its id: that of a trusted proxy, or a new one.
-func (g *Gateway) withRequestID(r *http.Request) *http.Request {
+// withRequestID gives a request its id: that of a trusted proxy, or a new one. It
+// notes where the request goes, for what is measured of calls to the upstream.
+func (g *Gateway) withRequestID(r *http.Request, at *location) *http.Request {
 	id := ""
 	if g.forwarder.trusts(r) {
 		id = safeID(r.Header.Get("X-Request-ID"))
@@ -32,7 +44,7 @@ func (g *Gateway) withRequestID(r *http.Request) *http.Request {
 		rand.Read(b[:])
 		id = hex.EncodeToString(b[:])
 	}
-	return r.WithContext(context.WithValue(r.Context(), requestIDKey, id))
+	return r.WithContext(context.WithValue(context.WithValue(r.Context(), endpointKey, at), requestIDKey, id))
 }
 
 // safeID is an id that can stand in a log line, or nothing.

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/ort-gateway/ort-gateway/dpop"
+	"github.com/ort-gateway/ort-gateway/metrics"
 	"github.com/ort-gateway/ort-gateway/ortengine"
 	"github.com/ort-gateway/ort-gateway/proxy/rewrite"
 	"github.com/ort-gateway/ort-gateway/sessions"
@@ -114,10 +115,15 @@ func (g *Gateway) ortGrant(w http.ResponseWriter, f *formRequest) error {
 	began := g.Now()
 	ctx := f.Context()
 	var o *ortengine.ORT
-	done, err := g.exchange(ctx, f, &o)
+	var waits ortengine.Waits
+	timing := func() ortengine.Timing {
+		now := g.Now()
+		return ortengine.Timing{Took: now.Sub(began), Waited: waits.Until(now), Trace: metrics.TraceID(f.Header)}
+	}
+	done, err := g.exchange(ctx, f, &o, &waits)
 	if err != nil {
 		e := ortengine.AsError(err)
-		g.Engine.ExchangeRefused(ctx, e, o, g.Now().Sub(began))
+		g.Engine.ExchangeRefused(ctx, e, o, timing())
 		return e
 	}
 	reply := done.Answer.Reply.(*reply)
@@ -125,12 +131,12 @@ func (g *Gateway) ortGrant(w http.ResponseWriter, f *formRequest) error {
 		g.editExchanged(reply.object, &done)
 	}
 	g.writeReply(w, f, reply)
-	g.Engine.ExchangePassed(ctx, done, g.Now().Sub(began))
+	g.Engine.ExchangePassed(ctx, done, timing())
 	return nil
 }
 
 // exchange makes the checks in the order of their cost.
-func (g *Gateway) exchange(ctx context.Context, f *formRequest, opened **ortengine.ORT) (ortengine.Exchanged, error) {
+func (g *Gateway) exchange(ctx context.Context, f *formRequest, opened **ortengine.ORT, waits *ortengine.Waits) (ortengine.Exchanged, error) {
 	none := ortengine.Exchanged{}
 	if f.carriesORTBeside("refresh_token") {
 		return none, invalidRequest("An online refresh token is sent as refresh_token alone")
@@ -156,7 +162,7 @@ func (g *Gateway) exchange(ctx context.Context, f *formRequest, opened **ortengi
 	}
 	provider := f.at.of(o.Issuer)
 	return g.Engine.Exchange(ctx, ortengine.Exchange{
-		ORT: o, Audiences: audiences(f.form),
+		ORT: o, Audiences: audiences(f.form), Waits: waits,
 		Send: func(ctx context.Context, credential string) (ortengine.Answer, error) {
 			f.form.Set("refresh_token", credential)
 			return g.callToken(ctx, f, provider, callFor{})

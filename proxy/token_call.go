@@ -48,10 +48,8 @@ func (g *Gateway) call(ctx context.Context, f *formRequest, body []byte, drop ..
 	if body == nil {
 		body = f.raw
 	}
-	began := g.Now()
 	out := g.forwarder.outgoing(ctx, f.Request, requestEdit{Body: body, Drop: drop, AcceptEncodingIdentity: true})
 	got, err := g.forwarder.fetch(ctx, out, maxReply)
-	g.Metrics.UpstreamRequest(f.at.name(), g.Now().Sub(began))
 	if err != nil {
 		return nil, err
 	}

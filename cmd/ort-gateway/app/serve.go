@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"runtime/debug"
 	"strings"
 	"sync"
@@ -55,9 +56,9 @@ func serve(ctx context.Context, s *Settings, log *slog.Logger, hurry <-chan stru
 			return g.store.Close()
 		},
 	}, hurry)
-	return srv.run(ctx, g.gateway, proxy.Admin(proxy.AdminConfig{
+	return srv.run(ctx, g.gateway, g.metrics.Counted("admin", proxy.Admin(proxy.AdminConfig{
 		Live: g.ready.livez, Ready: g.ready.readyz, Metrics: metrics.Handler(g.registry),
-	}))
+	})))
 }
 
 // parts is the gateway put together.
@@ -122,7 +123,7 @@ func (p *parts) assembleProxy(replay *dpop.MemoryReplay) error {
 		return err
 	}
 	p.metadata, err = upstream.NewMetadata(upstream.MetadataConfig{
-		Issuers: s.Issuers, Upstream: s.UpstreamURL, Client: transport, Refresh: refreshEvery, Logger: p.log,
+		Issuers: s.Issuers, Upstream: s.UpstreamURL, Client: p.timed("discovery", transport), Refresh: refreshEvery, Logger: p.log,
 		Changed: func(state *upstream.State) { p.gateway.Learn(state) },
 		Up:      p.metrics.UpstreamUp,
 	})
@@ -133,10 +134,10 @@ func (p *parts) assembleProxy(replay *dpop.MemoryReplay) error {
 	if s.UpstreamScope != nil {
 		scope = append([]string{}, strings.Fields(*s.UpstreamScope)...)
 	}
-	keys := &upstream.Keys{Upstream: s.UpstreamURL, Client: transport, Now: time.Now, Logger: p.log}
+	keys := &upstream.Keys{Upstream: s.UpstreamURL, Client: p.timed("jwks", transport), Now: time.Now, Logger: p.log}
 	p.returner = &upstream.Returner{
 		Metadata: p.metadata, Mode: s.UpstreamEnd, Confidential: s.ConfidentialClients, Public: s.PublicOrigin,
-		Upstream: s.UpstreamURL, Client: transport, Logger: p.log,
+		Upstream: s.UpstreamURL, Client: p.metrics.Timed(transport, p.returnedAt), Logger: p.log,
 	}
 	p.gateway, err = proxy.New(proxy.Config{
 		Public: s.PublicOrigin, Issuers: s.Issuers, Upstream: s.UpstreamURL, Transport: transport, TrustedProxies: s.TrustedProxies,
@@ -183,7 +184,9 @@ func (p *parts) newMetrics(replay *dpop.MemoryReplay) *metrics.Metrics {
 		NotFound:            func(err error) bool { return errors.Is(err, sessions.ErrNotFound) },
 		SessionsActive:      func() float64 { return float64(p.store.Stats().Active) },
 		TransactionsWaiting: func() float64 { return float64(p.store.Stats().Transactions) },
+		SessionsOwing:       func() float64 { return float64(p.store.Stats().Owing) },
 		StoreSize:           func() float64 { return float64(p.store.Stats().Bytes) },
+		StoreDiskFree:       func() float64 { return diskFree(filepath.Dir(p.settings.StorePath)) },
 		ReplayEntries:       func() float64 { return float64(replay.Len()) },
 		EventsStreams:       func() float64 { return float64(p.gateway.Streams()) },
 	})
