@@ -209,6 +209,10 @@ func (c *cors) ask(ctx context.Context, r *http.Request, at *location, origin st
 // provider knows.
 const auth0Client = "Auth0-Client"
 
+// traceFields are the fields that a tracer in the page adds to its requests (W3C Trace
+// Context, W3C Baggage).
+const traceFields = "traceparent, tracestate, baggage"
+
 // overridden says whether a request has a field by which some upstreams read
 // another method than its own, in whatever spelling: behind CGI _ is -.
 func overridden(r *http.Request) bool {
@@ -306,7 +310,7 @@ func (c *cors) preflight(w http.ResponseWriter, r *http.Request, at *location) {
 	c.decorate(h, r, at, "")
 	if h.Get(allowOrigin) != "" {
 		h.Del(exposeHeaders)
-		h.Set(allowHeaders, "Authorization, Content-Type, DPoP")
+		h.Set(allowHeaders, "Authorization, Content-Type, DPoP, "+traceFields)
 		if c.g.Auth0.Paths {
 			addToList(h, allowHeaders, auth0Client)
 		}

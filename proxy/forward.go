@@ -254,7 +254,7 @@ func (x *exchange) answer(out *http.Request, res *http.Response) {
 	if err := copyBody(x.w, x.r, res); err != nil {
 		res.Body.Close()
 		if x.r.Context().Err() == nil {
-			x.f.log.Debug("answer ended early", "error", err)
+			x.f.log.DebugContext(x.f.withIDs(x.r).Context(), "answer ended early", "error", err)
 		}
 		panic(http.ErrAbortHandler)
 	}

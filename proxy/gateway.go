@@ -160,6 +160,7 @@ func (g *Gateway) plain(w http.ResponseWriter, r *http.Request) {
 		})
 		return
 	}
+	r = g.forwarder.withIDs(r)
 	out := g.forwarder.outgoing(r.Context(), r, requestEdit{})
 	sent, err := g.withhold(out, cookies)
 	if err != nil {
@@ -206,7 +207,8 @@ var errSilent = errors.New("the upstream is silent")
 
 // answer runs a handler, writes its error, and counts.
 func (g *Gateway) answer(w http.ResponseWriter, r *http.Request, h handler, at *location) {
-	r = g.withRequestID(r, at)
+	r = g.forwarder.withIDs(r)
+	r = r.WithContext(context.WithValue(r.Context(), endpointKey, at))
 	counted := &statusWriter{ResponseWriter: w}
 	err := g.handle(counted, r, h, at)
 	if err != nil {
@@ -264,7 +266,7 @@ func (g *Gateway) badGateway(w http.ResponseWriter, r *http.Request, err error) 
 	if r.Context().Err() != nil { // the client left: nobody reads this
 		panic(http.ErrAbortHandler)
 	}
-	g.Logger.LogAttrs(r.Context(), slog.LevelWarn, "the upstream does not answer", slog.String("path", r.URL.Path), slog.Any("error", err))
+	g.Logger.LogAttrs(g.forwarder.withIDs(r).Context(), slog.LevelWarn, "the upstream does not answer", slog.String("path", r.URL.Path), slog.Any("error", err))
 	var e *ortengine.Error
 	if !errors.As(err, &e) {
 		g.Metrics.Request("forward", http.StatusBadGateway)

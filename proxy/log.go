@@ -5,12 +5,14 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"net/http"
+
+	"github.com/ort-gateway/ort-gateway/metrics"
 )
 
 type contextKey int
 
 const (
-	requestIDKey contextKey = iota
+	idsKey contextKey = iota
 	endpointKey
 )
 
@@ -25,26 +27,43 @@ func endpointOf(r *http.Request) string {
 // maxRequestID bounds a request id that a trusted proxy gave, in characters.
 const maxRequestID = 128
 
-// RequestID is the id of the request that a context belongs to, empty where it
-// has none.
-func RequestID(ctx context.Context) string {
-	id, _ := ctx.Value(requestIDKey).(string)
-	return id
+// ids are what the log lines of one request have in common.
+type ids struct{ request, trace string }
+
+func idsOf(ctx context.Context) ids {
+	known, _ := ctx.Value(idsKey).(*ids)
+	if known == nil {
+		return ids{}
+	}
+	return *known
 }
 
-// withRequestID gives a request its id: that of a trusted proxy, or a new one. It
-// notes where the request goes, for what is measured of calls to the upstream.
-func (g *Gateway) withRequestID(r *http.Request, at *location) *http.Request {
-	id := ""
-	if g.forwarder.trusts(r) {
-		id = safeID(r.Header.Get("X-Request-ID"))
+// RequestID is the id of the request that a context belongs to, empty where it
+// has none.
+func RequestID(ctx context.Context) string { return idsOf(ctx).request }
+
+// TraceID is the trace id of the request that a context belongs to, empty where it
+// has none: see [metrics.TraceID].
+func TraceID(ctx context.Context) string { return idsOf(ctx).trace }
+
+// withIDs gives a request's context what its log lines have in common: the
+// request id of a trusted proxy, or a new one, and the trace id. A traceparent that
+// is not valid passes upstream like any other, but a stranger chooses no text of a
+// line by it.
+func (f *forwarder) withIDs(r *http.Request) *http.Request {
+	if idsOf(r.Context()).request != "" {
+		return r
 	}
-	if id == "" {
+	known := ids{trace: metrics.TraceID(r.Header)}
+	if f.trusts(r) {
+		known.request = safeID(r.Header.Get("X-Request-ID"))
+	}
+	if known.request == "" {
 		var b [8]byte
 		rand.Read(b[:])
-		id = hex.EncodeToString(b[:])
+		known.request = hex.EncodeToString(b[:])
 	}
-	return r.WithContext(context.WithValue(context.WithValue(r.Context(), endpointKey, at), requestIDKey, id))
+	return r.WithContext(context.WithValue(r.Context(), idsKey, &known))
 }
 
 // safeID is an id that can stand in a log line, or nothing.

@@ -174,6 +174,9 @@ func (g *Gateway) follow(r *http.Request, resp *http.Response, sent []sessions.C
 // whether it brings a code. cookie is the browser cookie that it sets, empty:
 // none. A store that is down holds up only what brings a code.
 func (g *Gateway) seen(r *http.Request, resp *http.Response, cookie string, sent []sessions.CookieHash) error {
+	if len(resp.Header["Set-Cookie"]) > 0 || isRedirect(resp.StatusCode) {
+		r = g.forwarder.withIDs(r) // what comes of it may be logged
+	}
 	set, err := g.follow(r, resp, sent, false)
 	if err != nil {
 		g.Logger.LogAttrs(r.Context(), slog.LevelWarn, "following a login cookie", slog.Any("error", err))

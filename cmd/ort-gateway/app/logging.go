@@ -20,12 +20,15 @@ func newLogger(w io.Writer, s *Settings) *slog.Logger {
 	return slog.New(withRequest{slog.NewJSONHandler(w, options)})
 }
 
-// withRequest adds to a line the id of the request that its context belongs to.
+// withRequest adds to a line the ids of the request that its context belongs to, and of its trace.
 type withRequest struct{ slog.Handler }
 
 func (h withRequest) Handle(ctx context.Context, r slog.Record) error {
 	if id := proxy.RequestID(ctx); id != "" {
 		r.AddAttrs(slog.String("request_id", id))
+	}
+	if id := proxy.TraceID(ctx); id != "" {
+		r.AddAttrs(slog.String("trace_id", id))
 	}
 	return h.Handler.Handle(ctx, r)
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/cookiejar"
 	"net/url"
@@ -45,6 +46,7 @@ type app struct {
 	viaPAR       bool
 	viaPOST      bool
 	lastVerifier string
+	header       http.Header // of each token, revocation and session request, beside what belongs there
 }
 
 // app makes a client program; with a nil browser in a new one.
@@ -217,6 +219,7 @@ func (a *app) postContext(ctx context.Context, what, endpoint string, form url.V
 	if err != nil {
 		return nil, err
 	}
+	maps.Copy(req.Header, a.header)
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	if a.secret != "" {
 		req.SetBasicAuth(url.QueryEscape(a.id), url.QueryEscape(a.secret))
