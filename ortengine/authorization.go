@@ -91,7 +91,7 @@ func challengeMethod(method, challenge string) (string, error) {
 	}
 	switch method {
 	case "", "plain":
-		if !unreserved(challenge) || len(challenge) < 43 || len(challenge) > 128 {
+		if !isVerifier(challenge) {
 			return "", bad("code_challenge must have 43 to 128 unreserved characters")
 		}
 		return "plain", nil
@@ -104,6 +104,10 @@ func challengeMethod(method, challenge string) (string, error) {
 	}
 	return "", bad("code_challenge_method must be S256 or plain")
 }
+
+// isVerifier says whether a text has the form of a code_verifier (RFC 7636 section
+// 4.1), or of a plain challenge.
+func isVerifier(s string) bool { return len(s) >= 43 && len(s) <= 128 && unreserved(s) }
 
 func unreserved(s string) bool {
 	for _, c := range []byte(s) {

@@ -39,6 +39,18 @@ func InvalidToken() error {
 	return refuseToken("invalid_token", "it was not issued here, or its sealing key is gone")
 }
 
+// UnboundToken refuses a token that is bound to no key and whose client the upstream
+// does not authenticate any more: by a new login it gets one that is.
+func UnboundToken() error {
+	return refuseToken("invalid_token", "it is bound to no key, and its client is no confidential one")
+}
+
+// invalidTarget is RFC 8707 section 2's refusal.
+func invalidTarget(result string) error {
+	return &Error{Status: 400, Code: InvalidTarget, Result: result,
+		Description: "audience or resource is neither that of the authorization request nor allowed here"}
+}
+
 // Exchange gets a new access token for an ORT. An error is an [Error].
 func (e *Engine) Exchange(ctx context.Context, x Exchange) (Exchanged, error) {
 	done, err := e.exchange(ctx, x)
@@ -54,8 +66,7 @@ func (e *Engine) exchange(ctx context.Context, x Exchange) (Exchanged, error) {
 		return Exchanged{}, err
 	}
 	if !e.Policy.allowsExchange(x.Audiences, g.Audiences) {
-		return Exchanged{}, &Error{Status: 400, Code: InvalidTarget, Result: "invalid_target",
-			Description: "audience or resource is neither that of the authorization request nor allowed here"}
+		return Exchanged{}, invalidTarget("invalid_target")
 	}
 	if err := e.writable(ctx); err != nil {
 		return Exchanged{}, err

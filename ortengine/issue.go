@@ -34,11 +34,18 @@ type Issued struct {
 // never sent again.
 const usedCodeLife = 10 * time.Minute
 
-// CheckCode makes the checks that come before any proof is looked at: the
-// client is the transaction's.
-func (e *Engine) CheckCode(t *sessions.Transaction, client string) error {
-	if t.Client != client {
+// CheckCode makes the checks that come before any proof is looked at: the client
+// is the transaction's, the verifier is one (RFC 7636 section 4.1: the upstream
+// does not see it), and no resource is asked for that the authorization request
+// did not name and that is not listed.
+func (e *Engine) CheckCode(t *sessions.Transaction, client, verifier string, audiences []string) error {
+	switch {
+	case t.Client != client:
 		return refuseCode("refused_client", "The authorization code belongs to another client")
+	case !isVerifier(verifier):
+		return refuseCode("refused_transaction", "code_verifier must have 43 to 128 unreserved characters")
+	case !t.None && !e.Policy.allowsExchange(audiences, t.Audiences):
+		return invalidTarget("refused_transaction")
 	}
 	return nil
 }

@@ -50,8 +50,8 @@ func TestCodeOtherClient(t *testing.T) {
 	inBubble(t, func(t *testing.T, f *fixture) {
 		l := login{}
 		transaction := f.begin(&l)
-		f.refused(f.CheckCode(&transaction, "app-two"), 400, "invalid_grant", "The authorization code belongs to another client", "refused_client")
-		if err := f.CheckCode(&transaction, "app-one"); err != nil {
+		f.refused(f.CheckCode(&transaction, "app-two", goodVerifier, nil), 400, "invalid_grant", "The authorization code belongs to another client", "refused_client")
+		if err := f.CheckCode(&transaction, "app-one", goodVerifier, nil); err != nil {
 			t.Error(err)
 		}
 		if _, err := f.redeem(&l, transaction); err != nil {
@@ -349,4 +349,41 @@ func TestCodeEndedWhileUnderWay(t *testing.T) {
 		f.refused(err, 400, "invalid_grant", "The login that this authorization code came of has ended", "refused_ended")
 		f.active(0)
 	})
+}
+
+var goodVerifier = strings.Repeat("v", 43)
+
+// RFC 7636 section 4.1 and RFC 8707 section 2, at the code exchange.
+func TestWhatACodeExchangeMayName(t *testing.T) {
+	for _, row := range []struct {
+		name      string
+		allowed   []string
+		asked     []string
+		verifier  string
+		audiences []string
+		code      string // empty: it goes on
+	}{
+		{"nothing", nil, nil, goodVerifier, nil, ""},
+		{"what was asked for", nil, []string{"urn:a", "urn:b"}, goodVerifier, []string{"urn:b"}, ""},
+		{"what was not", nil, []string{"urn:a"}, goodVerifier, []string{"urn:a", "urn:b"}, ortengine.InvalidTarget},
+		{"any, where none was", nil, nil, goodVerifier, []string{"urn:a"}, ortengine.InvalidTarget},
+		{"what is listed", []string{"urn:a", "urn:b"}, []string{"urn:a"}, goodVerifier, []string{"urn:b"}, ""},
+		{"the longest verifier", nil, nil, strings.Repeat("~", 128), nil, ""},
+		{"a short verifier", nil, nil, goodVerifier[1:], nil, ortengine.InvalidGrant},
+		{"a long verifier", nil, nil, strings.Repeat("v", 129), nil, ortengine.InvalidGrant},
+		{"a reserved character", nil, nil, goodVerifier + "+", nil, ortengine.InvalidGrant},
+	} {
+		e := ortengine.Engine{Config: ortengine.Config{Policy: ortengine.Policy{Audiences: row.allowed}}}
+		err := e.CheckCode(&sessions.Transaction{Client: "a", Audiences: row.asked}, "a", row.verifier, row.audiences)
+		if row.code == "" && err == nil {
+			continue
+		}
+		if got := ortengine.AsError(err); err == nil || got.Code != row.code || got.Status != 400 {
+			t.Errorf("%s: %v", row.name, err)
+		}
+	}
+	e := ortengine.Engine{}
+	if err := e.CheckCode(&sessions.Transaction{Client: "a", None: true}, "a", goodVerifier, []string{"urn:x"}); err != nil {
+		t.Errorf("a transaction of no ORT: %v", err)
+	}
 }

@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"slices"
 	"strconv"
@@ -174,24 +173,24 @@ func (a *authorization) rewrite(form *rewrite.Form, scope string, added []string
 	}
 	if rewrite.HasScope(scope, "openid") {
 		oldest := int64(a.Absolute / time.Second)
-		if !form.Has("max_age") || isOlder(form.Get("max_age"), oldest) {
+		if !isWithin(form.Get("max_age"), oldest) {
 			form.Set("max_age", strconv.FormatInt(oldest, 10))
 		}
 	}
 }
 
-// isOlder says whether some reader takes a max_age for more than so many seconds:
-// strictly it is a number in digits (OIDC Core section 3.1.2.1), but there are
-// those that read 1e9, and digits that fit no integer.
-func isOlder(maxAge string, oldest int64) bool {
-	maxAge = strings.TrimSpace(maxAge)
-	for _, base := range []int{10, 0} {
-		if n, err := strconv.ParseInt(maxAge, base, 64); err == nil {
-			return n > oldest
+// isWithin says whether every reader takes a max_age for at most so many seconds:
+// plain digits (OIDC Core section 3.1.2.1). What some read as more, or as none at
+// all (1e9, 99999s, a sign, nothing), would let a login in that is older than a
+// session may be.
+func isWithin(maxAge string, oldest int64) bool {
+	for _, c := range []byte(maxAge) {
+		if c < '0' || c > '9' {
+			return false
 		}
 	}
-	f, err := strconv.ParseFloat(maxAge, 64)
-	return (err == nil || errors.Is(err, strconv.ErrRange)) && f > float64(oldest)
+	n, err := strconv.ParseInt(maxAge, 10, 64)
+	return err == nil && n <= oldest
 }
 
 // returnsCode says whether a response_type has a code in it (OAuth 2.0 Multiple

@@ -243,3 +243,40 @@ func TestORTsInEverySpelling(t *testing.T) {
 	}
 	r.is("none of it ended the session", a.exchange(), 200)
 }
+
+// What a code exchange names is judged before anything is sent: the code stays
+// usable.
+func TestCodeExchangesThatAskForTooMuch(t *testing.T) {
+	r, _ := idpRig(t, nil, policy(ortengine.Policy{Audiences: []string{"urn:a", "urn:b"}}))
+	a := r.app()
+	code := a.code("resource", "urn:a")
+	before := r.count()
+	for _, name := range []string{"resource", "audience"} {
+		form := a.codeForm(code)
+		form.Set(name, "urn:c")
+		r.refused(r.do(http.MethodPost, "/token", form.Encode(), "DPoP", a.proof("/token")), before, 400, "invalid_target")
+	}
+	form := a.codeForm(code)
+	form.Set("resource", "urn:b")
+	form.Set("scope", "openid online_access")
+	body := r.is("an audience that is listed", r.do(http.MethodPost, "/token", form.Encode(), "DPoP", a.proof("/token")), 200, "ORT1.")
+	if up := r.last().body; strings.Contains(up, onlineAccess) || !strings.Contains(up, "scope=openid&") && !strings.HasSuffix(up, "scope=openid") {
+		t.Errorf("the upstream got %s, the client %s", up, body)
+	}
+	r.do(http.MethodPost, "/token", "grant_type=authorization_code&client_id=spa&code=x&scope=a+online_access")
+	if up := r.last().body; up != "grant_type=authorization_code&client_id=spa&code=x&scope=a" {
+		t.Errorf("of no transaction: the upstream got %s", up)
+	}
+}
+
+// RFC 7636 section 4.1: the upstream never sees the client's verifier, so the
+// gateway judges its form.
+func TestVerifiersThatAreNone(t *testing.T) {
+	r, _ := idpRig(t, nil)
+	for _, verifier := range []string{"short", strings.Repeat("v", 129), strings.Repeat("v", 43) + " "} {
+		a := r.app()
+		a.verifier = verifier
+		code := a.code()
+		r.refused(a.redeem(code), r.count(), 400, "invalid_grant")
+	}
+}

@@ -41,7 +41,7 @@
 //     it is neither exchanged nor revoked, the request is refused.
 //   - DPoP in requests of clients or audiences that get no ORT is between client and
 //     upstream, whatever ORT_DPOP_AUTHORITY is.
-//   - A max_age that only lenient readers understand (1e9) counts as they read it.
+//   - A max_age that is not plain digits is replaced, as a larger one is.
 //   - offline_access that the gateway itself put into a request of an online-only
 //     client stays when the upstream sends that request back to it, in a form or a
 //     redirect. Which requests those are is remembered by this process for an hour.

@@ -65,7 +65,7 @@ func (g *Gateway) presented(w http.ResponseWriter, r *http.Request, at *location
 	case token == "":
 		g.challenge(w, "", "")
 		return o, false, nil
-	case !known || withProof != (o.Thumbprint != ""):
+	case !known || withProof != (o.Thumbprint != "") || !withProof && !g.Engine.Policy.IsConfidential(o.Client, true):
 		g.challenge(w, dpop.CodeInvalidToken, "The token is none of this gateway, or its scheme is not the one it needs")
 		return o, false, nil
 	case !withProof:

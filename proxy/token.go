@@ -54,6 +54,11 @@ func (g *Gateway) codeGrant(w http.ResponseWriter, f *formRequest) error {
 	if carriesORT(string(f.raw)) {
 		return invalidRequest("An online refresh token is used with grant_type refresh_token alone")
 	}
+	var body []byte
+	if scope := f.form.Get("scope"); rewrite.HasScope(scope, onlineAccess) {
+		setScope(f.form, rewrite.RemoveScope(scope, onlineAccess))
+		body = []byte(f.form.String())
+	}
 	ctx := f.Context()
 	t, known, err := g.Engine.TransactionOf(ctx, f.form.Get("code_verifier"), f.at.places())
 	if err != nil {
@@ -67,7 +72,7 @@ func (g *Gateway) codeGrant(w http.ResponseWriter, f *formRequest) error {
 		case used:
 			return ortengine.UsedCode()
 		}
-		return g.passToken(w, f, nil, false)
+		return g.passToken(w, f, body, false)
 	}
 	issued, err := g.redeem(ctx, f, t)
 	if err != nil {
@@ -89,7 +94,7 @@ func (g *Gateway) codeGrant(w http.ResponseWriter, f *formRequest) error {
 }
 
 func (g *Gateway) redeem(ctx context.Context, f *formRequest, t sessions.Transaction) (ortengine.Issued, error) {
-	if err := g.Engine.CheckCode(&t, f.client); err != nil {
+	if err := g.Engine.CheckCode(&t, f.client, f.form.Get("code_verifier"), audiences(f.form)); err != nil {
 		return ortengine.Issued{}, err
 	}
 	thumbprint := ""
@@ -153,6 +158,8 @@ func (g *Gateway) exchange(ctx context.Context, f *formRequest, opened **ortengi
 		if _, err := g.proof(ctx, f, o.Thumbprint, true); err != nil {
 			return none, err
 		}
+	} else if !g.Engine.Policy.IsConfidential(f.client, true) {
+		return none, ortengine.UnboundToken()
 	} else if !g.authenticates(f) {
 		return none, &ortengine.Error{Status: http.StatusUnauthorized, Code: ortengine.InvalidClient,
 			Description: "This token needs client authentication", Result: "unauthenticated"}

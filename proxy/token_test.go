@@ -106,6 +106,30 @@ func TestConfidentialClients(t *testing.T) {
 	r.refused(r.do(http.MethodPost, "/token", bound.refreshForm().Encode(), "Authorization", basic), r.count(), 400, "invalid_dpop_proof")
 }
 
+// A client that is confidential no more logs in anew, and is bound then.
+func TestUnboundTokensOfClientsThatAreConfidentialNoMore(t *testing.T) {
+	r := newRig(t, confidential("web"))
+	basic := "Basic " + base64.StdEncoding.EncodeToString([]byte("web:s"))
+	a := r.app()
+	a.client = "web"
+	form := a.codeForm(a.code())
+	form.Del("client_id")
+	_, rest, _ := strings.Cut(text(r.do(http.MethodPost, "/token", form.Encode(), "Authorization", basic)), `"refresh_token":"`)
+	a.ort, _, _ = strings.Cut(rest, `"`)
+	status := func() int { return r.do("GET", "/_ort/session", "", "Authorization", "Bearer "+a.ort).StatusCode }
+	if got := status(); got != 200 {
+		t.Fatalf("its session: %d", got)
+	}
+	r.Engine.Policy.Confidential = []string{"other"}
+	before := r.count()
+	for _, h := range [][]string{nil, {"Authorization", basic}, {"Authorization", basic, "DPoP", a.proof("/token")}} {
+		r.refused(r.do(http.MethodPost, "/token", a.refreshForm().Encode(), h...), before, 400, "invalid_grant")
+	}
+	if got := status(); got != 401 {
+		t.Errorf("its session: %d", got)
+	}
+}
+
 // Each refusal of an ORT exchange, in the order of the checks.
 func TestORTExchangeRefusals(t *testing.T) {
 	r := newRig(t)
