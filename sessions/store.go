@@ -23,6 +23,8 @@ var (
 // Store keeps what the gateway remembers. It is safe for concurrent use. Times
 // come back in UTC, to the millisecond.
 type Store interface {
+	Lister
+
 	// AddTransaction keeps a transaction, unless one stands for its key: that one
 	// then meets the new one's browser and is returned with added false. It is
 	// ErrDifferent where the standing one asks for something else. When more than

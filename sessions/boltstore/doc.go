@@ -2,7 +2,8 @@
 // alone.
 //
 //	bucket  key                             value
-//	meta    format, active, ready           see open.go
+//	meta    format, active, ready,          see open.go
+//	        importing                       see move.go
 //	s       session                         8 bytes filed deadline, the session
 //	s       session 0 grant                 the grant: next to its session, so that
 //	                                        an exchange writes one page
@@ -35,4 +36,16 @@
 // login fail. That a code was exchanged is durable together with the grant that
 // came of it. Leases and watchers live in memory alone: the process that has
 // the file is the only one there is, bbolt's lock on the file sees to that.
+//
+// # Backup and moving
+//
+// [Store.Backup] copies the file as it stands at one moment into another one
+// beside it and gives that out: whoever reads a backup slowly holds up nobody.
+// While the copy is made (a local disk's time for the file's size) nothing is
+// blocked as long as the file stays below 256 MiB; above, a change that makes
+// the file grow past its mapping waits for the end of the copy.
+//
+// [Store.Import] writes in many commits, so that its memory is bounded, under a
+// mark in bucket meta that goes with the last of them. A store with that mark is
+// opened for nothing but the next import, which begins by emptying it.
 package boltstore

@@ -22,8 +22,9 @@ var (
 	bucketOwing    = []byte("o")
 	buckets        = [][]byte{bucketMeta, bucketSessions, bucketIndex, bucketDue, bucketWaiting, bucketNotes, bucketNotesDue, bucketOwing}
 
-	keyFormat = []byte("format")
-	keyReady  = []byte("ready")
+	keyFormat    = []byte("format")
+	keyReady     = []byte("ready")
+	keyImporting = []byte("importing") // an import is under way, or was left in the middle
 )
 
 // bucketsOf are the buckets that a format has.

@@ -20,7 +20,10 @@ const (
 
 // noteKey is a note's key in bucket n: its kind, and the hash of the rest.
 func noteKey(kind sessions.NoteKind, key string) [noteKeySize]byte {
-	hash := sessions.HashNote(key)
+	return hashedNoteKey(kind, sessions.HashNote(key))
+}
+
+func hashedNoteKey(kind sessions.NoteKind, hash sessions.NoteHash) [noteKeySize]byte {
 	var k [noteKeySize]byte
 	k[0] = byte(kind)
 	copy(k[1:], hash[:])
@@ -50,8 +53,10 @@ func noteTimes(v []byte) (at, until uint64, err error) {
 // costs no commit.
 func (t *batch) note(n sessions.Note) (first bool) {
 	k := noteKey(n.Kind, n.Key)
-	key := k[:]
-	at, until := millis(n.At), millis(n.Until)
+	return t.noteAs(k[:], millis(n.At), millis(n.Until))
+}
+
+func (t *batch) noteAs(key []byte, at, until uint64) (first bool) {
 	v := t.tx.Bucket(bucketNotes).Get(key)
 	for _, w := range t.now.writes {
 		if bytes.Equal(w.bucket, bucketNotes) && bytes.Equal(w.key, key) {

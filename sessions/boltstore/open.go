@@ -159,6 +159,9 @@ func (s *Store) load() (err error) {
 		}
 	}
 	return db.View(func(tx *bolt.Tx) error {
+		if !s.filling && tx.Bucket(bucketMeta).Get(keyImporting) != nil {
+			return errHalfImported
+		}
 		if err := s.readCounts(tx); err != nil {
 			return err
 		}

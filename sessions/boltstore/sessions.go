@@ -29,21 +29,14 @@ func (s *Store) Create(ctx context.Context, ses sessions.Session, g sessions.Gra
 		return errOwes
 	}
 	g.Session = ses.ID
+	grants := []sessions.Grant{g}
+	if ses.End != nil {
+		grants = nil
+	}
 	err = s.change(ctx, func(t *batch) (err error) {
 		defer t.guard(&err)
-		if t.tx.Bucket(bucketSessions).Get(sessionKey(ses.ID)) != nil {
-			return errExists
-		}
-		filed := deadline(&ses)
-		t.put(bucketSessions, sessionKey(ses.ID), encodeFiled(&ses, filed))
-		t.put(bucketDue, dueKey(filed, ses.ID), nil)
-		for k := range indexKeys(&ses) {
-			t.put(bucketIndex, []byte(k), nil)
-		}
-		t.owing(&sessions.Session{}, &ses)
-		if ses.End == nil {
-			t.put(bucketSessions, grantKey(ses.ID, g.ID), sessions.EncodeGrant(&g))
-			t.now.counts[countActive]++
+		if err := t.create(&ses, grants); err != nil {
+			return err
 		}
 		if g.CodeHash != (sessions.CodeHash{}) && !codeUntil.IsZero() {
 			t.code(sessions.Code{Hash: g.CodeHash, Exchanged: true, Until: codeUntil})
@@ -52,6 +45,27 @@ func (s *Store) Create(ctx context.Context, ses sessions.Session, g sessions.Gra
 		return nil
 	})
 	return err
+}
+
+// create keeps a new session with its grants.
+func (t *batch) create(ses *sessions.Session, grants []sessions.Grant) error {
+	if t.tx.Bucket(bucketSessions).Get(sessionKey(ses.ID)) != nil {
+		return errExists
+	}
+	filed := deadline(ses)
+	t.put(bucketSessions, sessionKey(ses.ID), encodeFiled(ses, filed))
+	t.put(bucketDue, dueKey(filed, ses.ID), nil)
+	for k := range indexKeys(ses) {
+		t.put(bucketIndex, []byte(k), nil)
+	}
+	t.owing(&sessions.Session{}, ses)
+	for i := range grants {
+		t.put(bucketSessions, grantKey(ses.ID, grants[i].ID), sessions.EncodeGrant(&grants[i]))
+	}
+	if ses.End == nil {
+		t.now.counts[countActive]++
+	}
+	return nil
 }
 
 // Session is one session.

@@ -39,6 +39,9 @@ type Config struct {
 	// OpenTimeout is how long to wait for another process that has the file.
 	// 0: 1 s.
 	OpenTimeout time.Duration
+	// ForImport opens a store that an earlier import was left in the middle of,
+	// so that the next one takes that back. Without it such a store is refused.
+	ForImport bool
 }
 
 // Store is a sessions.Store in one bbolt file.
@@ -57,6 +60,8 @@ type Store struct {
 	watches watches
 	counts  counters
 	readyAt atomic.Int64 // ms of the last commit that succeeded; 0 after one that failed
+	filling bool         // opened for an import
+	copying sync.Mutex   // held while a backup copies: one at a time
 
 	mu      sync.Mutex // guards queue and closed
 	queue   []*change
@@ -93,7 +98,7 @@ func Open(c Config) (*Store, error) {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	s := &Store{
-		path: c.Path, now: c.Now, log: c.Logger, seen: c.Observe, wait: c.OpenTimeout,
+		path: c.Path, now: c.Now, log: c.Logger, seen: c.Observe, wait: c.OpenTimeout, filling: c.ForImport,
 		memory:  newMemory(c.MaxTransactions),
 		closing: make(chan struct{}), wake: make(chan struct{}, 1), done: make(chan struct{}),
 	}

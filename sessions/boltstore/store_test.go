@@ -47,6 +47,29 @@ func TestStore(t *testing.T)      { storetest.Run(t, open) }
 func TestDurability(t *testing.T) { storetest.RunDurability(t, open, crash) }
 func TestModel(t *testing.T)      { storetest.RunModel(t, open) }
 
+func TestMoving(t *testing.T) {
+	config := func(c storetest.Config) Config { return Config{Path: filepath.Join(c.Place, fileName), Now: c.Now} }
+	storetest.RunMoving(t, storetest.Moving{
+		Open: open, Kill: crash,
+		Fill: func(t testing.TB, c storetest.Config) sessions.Store {
+			filled := config(c)
+			filled.ForImport = true
+			s, err := Open(filled)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return s
+		},
+		Refusal: func(_ testing.TB, place string) error {
+			s, err := Open(config(storetest.Config{Place: place}))
+			if err != nil {
+				return err
+			}
+			return s.Close()
+		},
+	})
+}
+
 func FuzzOperations(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) { rapid.MakeFuzz(storetest.Operations(t, open))(t, b) })
 }

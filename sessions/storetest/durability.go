@@ -120,8 +120,7 @@ func (k *kept) checkNotes(e *env) {
 	equal(e, e.owing("", 10), []sessions.ID{k.owing.ID})
 }
 
-// check looks for everything; closed says that what is written behind is there too.
-func (k *kept) check(e *env, closed bool) {
+func (k *kept) checkSessions(e *env) {
 	e.Helper()
 	s, g, err := e.store.Grant(e.ctx, k.alive.ID, k.grant.ID)
 	e.ok(err)
@@ -138,6 +137,12 @@ func (k *kept) check(e *env, closed bool) {
 		equal(e, e.found(sessions.Finder{Browser: s.Browsers[1]}), []sessions.ID{s.ID})
 		equal(e, e.found(sessions.Finder{Upstream: s.Upstream[0]}), []sessions.ID{s.ID})
 	}
+}
+
+// check looks for everything; closed says that what is written behind is there too.
+func (k *kept) check(e *env, closed bool) {
+	e.Helper()
+	k.checkSessions(e)
 	k.checkNotes(e)
 	equal(e, e.store.Stats().Active, 2)
 	c, err := e.store.Code(e.ctx, k.gone.Hash)

@@ -64,7 +64,7 @@ type testCase struct {
 
 // Run runs every case that one open store can show.
 func Run(t *testing.T, open Opener) {
-	for _, group := range [][]testCase{transactionCases, codeCases, sessionCases, noteCases, owedCases, sweepCases, sharedCases, concurrencyCases} {
+	for _, group := range [][]testCase{transactionCases, codeCases, sessionCases, noteCases, owedCases, sweepCases, sharedCases, concurrencyCases, listCases} {
 		for _, c := range group {
 			t.Run(c.name, func(t *testing.T) {
 				clock := NewClock()
