@@ -34,7 +34,9 @@ type Config struct {
 	Future time.Duration
 	// NotBefore refuses, where no nonce tells the time, proofs with an earlier
 	// iat. Set it to the start of the process where Replay does not survive a
-	// restart; add Future to exclude proofs of clients whose clock is ahead, too.
+	// restart. A proof from the future is then taken only once its time has come:
+	// the request of a client whose clock is ahead waits, at most Future, so that no
+	// proof that was taken before a start has an iat after it.
 	NotBefore time.Time
 	// Now is the clock. Nil: that of Nonces, else time.Now.
 	Now func() time.Time
@@ -158,6 +160,9 @@ func (v *Verifier) Verify(ctx context.Context, r Request) (*Proof, error) {
 	case !v.observe(&p, now):
 	case !p.hasThumbprint(r.Thumbprint): // (12) key
 	default:
+		if err := v.await(ctx, &p, a); err != nil {
+			return nil, err
+		}
 		return v.remember(ctx, &p, a)
 	}
 	return nil, p.refused
@@ -251,6 +256,23 @@ func (v *Verifier) issuedInTime(p *proof, a *acceptance, now time.Time) bool {
 		return p.refuse(ReasonBeforeStart, "DPoP proof was made before this server started, make a new one")
 	}
 	return true
+}
+
+// await lets the time of a proof from the future come, where a start could make
+// the replay memory forget that it was taken.
+func (v *Verifier) await(ctx context.Context, p *proof, a acceptance) error {
+	early := p.issuedAt.Sub(v.c.Now())
+	if a.nonces || v.c.NotBefore.IsZero() || early <= 0 {
+		return nil
+	}
+	t := time.NewTimer(early)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("%w: %w", ErrUnavailable, ctx.Err())
+	}
 }
 
 // seconds writes a duration so that a difference never looks like the bound it

@@ -159,7 +159,7 @@ func (a *authorization) read(p *part) (rewritten string, changed bool, err error
 	case repeated:
 		return raw, false, errPage{invalidRequest("A parameter is repeated")}
 	case form.Get("request_uri") != "" && form.Get("request") == "":
-		if err := a.usePushed(form.Get("request_uri")); err != nil {
+		if err := a.usePushed(form); err != nil {
 			return raw, false, err
 		}
 		return form.String(), changed, nil
@@ -220,8 +220,12 @@ func asks(form *rewrite.Form) (asked, repeated bool) {
 }
 
 // usePushed ties a browser to the pushed request that it now uses.
-func (a *authorization) usePushed(uri string) error {
-	cookie := a.browserCookie()
+func (a *authorization) usePushed(form *rewrite.Form) error {
+	uri := form.Get("request_uri")
+	cookie := ""
+	if a.met(form) {
+		cookie = a.browserCookie()
+	}
 	t, known, err := a.Engine.UsePushed(a.from.Context(), uri, sessions.BrowserOf(cookie))
 	if err != nil {
 		return errPage{ortengine.AsError(err)}

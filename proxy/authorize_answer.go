@@ -56,6 +56,9 @@ func (g *Gateway) seeRedirect(r *http.Request, resp *http.Response, cookie strin
 		return nil
 	}
 	if params.Has("code") && !repeatsOwn(r, params) {
+		if cookie == "" {
+			cookie = g.meets(r, resp, params)
+		}
 		if err := g.sawCode(r, params, cookie, logins); err != nil {
 			return err
 		}
@@ -81,9 +84,6 @@ func repeatsOwn(r *http.Request, params *rewrite.Form) bool {
 
 // sawCode notes a code with the browser that gets it.
 func (g *Gateway) sawCode(r *http.Request, params *rewrite.Form, cookie string, logins []sessions.CookieHash) error {
-	if cookie == "" {
-		cookie = g.browsers.of(r)
-	}
 	if cookie == "" && len(logins) == 0 {
 		return nil
 	}

@@ -107,6 +107,7 @@ func (a *authorization) begin(ctx context.Context, form *rewrite.Form, client, t
 		Challenge: form.Get("code_challenge"), Method: form.Get("code_challenge_method"), Thumbprint: thumbprint,
 		GatewayScopes: added, Address: a.forwarder.clientAddr(a.from),
 	}
+	browser = browser && a.met(form)
 	if browser {
 		request.Browser = sessions.BrowserOf(a.browserCookie())
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/ort-gateway/ort-gateway/ortengine/seal"
+	"github.com/ort-gateway/ort-gateway/proxy/rewrite"
 )
 
 // The names of the browser cookie: the second where the public origin is plain
@@ -86,6 +87,54 @@ func (b *browsers) ofOrFresh(r *http.Request) string {
 		return v
 	}
 	return b.fresh()
+}
+
+// maxBlind bounds how many requests of browsers that could not be told are
+// remembered.
+const maxBlind = 2000
+
+// crossPosted says whether a request is another site's POST: a browser sends its
+// SameSite=Lax cookie with none, so nobody knows whether it has one.
+func (g *Gateway) crossPosted(r *http.Request) bool {
+	if r.Method != http.MethodPost {
+		return false
+	}
+	if site := r.Header.Get("Sec-Fetch-Site"); site != "" {
+		return site == "cross-site"
+	}
+	origin := r.Header.Get("Origin")
+	return origin != "" && origin != g.Public.Scheme+"://"+g.Public.Host
+}
+
+// met is the browser of an authorization request, made known by its cookie. It is
+// false for another site's POST without one: a new cookie would take the place of
+// one that the browser may have, and its sessions would be found by it no more.
+// The request that is answered with the code tells the browser then.
+func (a *authorization) met(form *rewrite.Form) bool {
+	if !a.crossPosted(a.from) || a.browsers.of(a.from) != "" {
+		return true
+	}
+	if state, uri := form.Get("state"), form.Get("redirect_uri"); state != "" && len(uri) <= 4*maxName {
+		a.blind.add(sha256.Sum256([]byte(state)), uri, ownerLife)
+	}
+	return false
+}
+
+// meets is the cookie of the browser that gets a code. One that came without a
+// cookie to a login whose browser could not be told has none indeed, and is given
+// one, for its logout to be known by.
+func (g *Gateway) meets(r *http.Request, resp *http.Response, params *rewrite.Form) string {
+	if cookie := g.browsers.of(r); cookie != "" || g.crossPosted(r) {
+		return cookie
+	}
+	uri, waits := g.blind.get(sha256.Sum256([]byte(params.Get("state"))))
+	if !waits || !leadsTo(resp.Header.Get("Location"), uri) {
+		return ""
+	}
+	cookie := g.browsers.fresh()
+	g.browsers.set(resp.Header, cookie)
+	forbidCaching(resp.Header)
+	return cookie
 }
 
 // set gives a browser its cookie, or renews it.

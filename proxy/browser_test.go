@@ -242,3 +242,100 @@ func TestRewrittenRequestsThatComeBack(t *testing.T) {
 		t.Errorf("in a form: %s", got)
 	}
 }
+
+// crossPost is an authorization request that another site posts: a browser sends
+// its SameSite=Lax cookie with none.
+func (b *agent) crossPost(a *app, change ...string) *http.Response {
+	b.t.Helper()
+	own := b.cookies["__Host-ort"]
+	delete(b.cookies, "__Host-ort")
+	resp := b.do(http.MethodPost, "/authorize", a.authorize(change...).Encode(), "Cookie", b.cookie(), "Sec-Fetch-Site", "cross-site", "Origin", "https://app.example")
+	if own != "" {
+		b.cookies["__Host-ort"] = own
+	}
+	for _, c := range resp.Cookies() {
+		b.cookies[c.Name] = c.Value
+	}
+	return resp
+}
+
+// Another site's POST leaves a browser its cookie, and its session with it.
+func TestCrossSitePostKeepsTheBrowser(t *testing.T) {
+	r, idp := idpRig(t, nil)
+	b := r.agent()
+	first := b.opens("spa")
+	own := b.cookies["__Host-ort"]
+	second := r.app()
+	second.client = "spa2"
+	to, err := b.crossPost(second).Location()
+	if err != nil || b.cookies["__Host-ort"] != own {
+		t.Fatalf("%v, the cookie is another: %v", err, b.cookies["__Host-ort"] != own)
+	}
+	second.with(to.Query().Get("code"))
+	idp.User = ""
+	b.visit(http.MethodGet, "/logout", "")
+	first.dead("the first app", "the user logged out")
+	second.dead("the app that posted", "the user logged out")
+}
+
+// The request that is answered with the code tells the browser; one that has no
+// cookie there has none indeed, and is given one.
+func TestCrossSitePostThatShowsAForm(t *testing.T) {
+	for name, known := range map[string]bool{"a browser that has a cookie": true, "a new browser": false} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t)
+			r.does(func(w http.ResponseWriter, q *http.Request, body string) {
+				switch q.URL.Path {
+				case "/authorize":
+					w.Write([]byte("the form")) // without a login cookie that the gateway knows
+				case "/login":
+					w.Header().Set("Location", redirect+"?code=c-"+q.URL.Query().Get("state")+"&state="+q.URL.Query().Get("state"))
+					w.WriteHeader(http.StatusFound)
+				case "/logout":
+					w.Header().Set("Location", home)
+					w.WriteHeader(http.StatusFound)
+				default:
+					usual(w, q, body)
+				}
+			})
+			b := r.agent()
+			if known {
+				b.visit(http.MethodGet, "/authorize?"+r.app().authorize().Encode(), "")
+			}
+			own := b.cookies["__Host-ort"]
+			a := r.app()
+			if resp := b.crossPost(a, "state", "s1"); resp.StatusCode != 200 || b.cookies["__Host-ort"] != own {
+				t.Fatalf("%d, another cookie: %v", resp.StatusCode, b.cookies["__Host-ort"] != own)
+			}
+			to, err := b.visit(http.MethodPost, "/login?state=s1", "username=alice").Location()
+			if err != nil || b.cookies["__Host-ort"] == "" || known && b.cookies["__Host-ort"] != own {
+				t.Fatalf("%v, the cookies %v", err, b.cookies)
+			}
+			a.with(to.Query().Get("code"))
+			if r.agent().visit(http.MethodPost, "/login?state=another", "").Header.Get("Set-Cookie") != "" {
+				t.Error("a cookie for a login that the gateway did not see")
+			}
+			b.visit(http.MethodGet, "/logout?post_logout_redirect_uri="+home, "")
+			a.dead("the app", "the user logged out")
+		})
+	}
+}
+
+func TestCrossPosts(t *testing.T) {
+	r := newRig(t)
+	for _, row := range []struct {
+		method, site, origin string
+		want                 bool
+	}{
+		{"POST", "cross-site", "", true}, {"POST", "same-site", "https://app.example", false}, {"POST", "same-origin", "", false}, {"POST", "none", "", false},
+		{"POST", "", "https://app.example", true}, {"POST", "", "null", true}, {"POST", "", public, false}, {"POST", "", "", false},
+		{"GET", "cross-site", "", false}, {"HEAD", "", "https://app.example", false},
+	} {
+		q, _ := http.NewRequest(row.method, public+"/authorize", nil)
+		q.Header.Set("Sec-Fetch-Site", row.site)
+		q.Header.Set("Origin", row.origin)
+		if got := r.crossPosted(q); got != row.want {
+			t.Errorf("%+v: %v", row, got)
+		}
+	}
+}

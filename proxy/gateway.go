@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"log/slog"
 	"net/http"
@@ -62,7 +63,8 @@ type Gateway struct {
 	cors      *cors
 	logins    *loginCookies
 	owners    *redirectOwners
-	rewritten *recent[string, struct{}] // code challenges that the gateway put into requests of online-only clients
+	blind     *recent[[sha256.Size]byte, string] // redirect_uris, by the state, of requests whose browser could not be told
+	rewritten *recent[string, struct{}]          // code challenges that the gateway put into requests of online-only clients
 	streams   *streams
 	own       http.Handler // below /_ort/
 	routes    atomic.Pointer[routes]
@@ -98,6 +100,7 @@ func New(c Config) (*Gateway, error) {
 	g.logins = &loginCookies{names: c.LoginCookies, now: c.Now}
 	g.owners = newRedirectOwners(g)
 	g.rewritten = newRecent[string, struct{}](maxRewritten, c.Now)
+	g.blind = newRecent[[sha256.Size]byte, string](maxBlind, c.Now)
 	g.handlers = [endpointCount]handler{
 		endpointAuthorization: g.authorize,   // RFC 6749 section 3.1
 		endpointPAR:           g.push,        // RFC 9126
