@@ -1,6 +1,7 @@
 package chart
 
 import (
+	"bytes"
 	"fmt"
 	"maps"
 	"os"
@@ -10,6 +11,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/santhosh-tekuri/jsonschema/v6"
 	helmchart "helm.sh/helm/v3/pkg/chart"
 	"helm.sh/helm/v3/pkg/chart/loader"
 	"helm.sh/helm/v3/pkg/chartutil"
@@ -19,8 +21,8 @@ import (
 
 // install says for what the chart is rendered.
 type install struct {
-	kube    string // Kubernetes version; "": 1.33
-	version string // the chart's version; "": its own
+	kube      string // Kubernetes version; "": 1.33
+	unchecked bool   // without the schema, which takes longer than all else
 }
 
 var loadChart = sync.OnceValues(func() (*helmchart.Chart, error) { return loader.LoadDir(chartDir) })
@@ -32,6 +34,33 @@ func theChart(t *testing.T) *helmchart.Chart {
 		t.Fatal(err)
 	}
 	return c
+}
+
+// theSchema is the chart's schema, compiled once: helm compiles it at each look.
+var theSchema = sync.OnceValues(func() (*jsonschema.Schema, error) {
+	c, err := loadChart()
+	if err != nil {
+		return nil, err
+	}
+	document, err := jsonschema.UnmarshalJSON(bytes.NewReader(c.Schema))
+	if err != nil {
+		return nil, err
+	}
+	compiler := jsonschema.NewCompiler()
+	if err := compiler.AddResource("values.schema.json", document); err != nil {
+		return nil, err
+	}
+	return compiler.Compile("values.schema.json")
+})
+
+// refused gives the schema's fault with the values.
+func refused(t *testing.T, values map[string]any) error {
+	t.Helper()
+	schema, err := theSchema()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return schema.Validate(values)
 }
 
 // render gives what helm would install for the values, by the name of each template, and an error where helm would refuse.
@@ -53,7 +82,7 @@ func render(c *helmchart.Chart, values map[string]any, in install) (map[string]s
 		return nil, err
 	}
 	options := chartutil.ReleaseOptions{Name: "gw", Namespace: "idp", Revision: 1, IsInstall: true}
-	top, err := chartutil.ToRenderValues(c, values, options, &capabilities)
+	top, err := chartutil.ToRenderValuesWithSchemaValidation(c, values, options, &capabilities, in.unchecked)
 	if err != nil {
 		return nil, err
 	}
@@ -150,4 +179,19 @@ func firstDifference(got, want string) string {
 		}
 	}
 	return ""
+}
+
+// parentChart is testdata/parent with this chart as its dependency.
+func parentChart(t *testing.T) *helmchart.Chart {
+	t.Helper()
+	parent, err := loader.LoadDir("testdata/parent")
+	if err != nil {
+		t.Fatal(err)
+	}
+	child, err := loader.LoadDir(chartDir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	parent.AddDependency(child)
+	return parent
 }

@@ -106,9 +106,8 @@ files:
 {{- $_ := set $env $name (printf "/run/ort/%s/%s" $file.name $path) -}}
 {{- end -}}
 {{- end -}}
-{{- if eq .Values.store.type "bolt" -}}
-{{- $_ := set $env "ORT_STORE_URL" "bolt:/data/ort-sessions.db" -}}
-{{- end -}}
+{{- /* The image has a store URL of its own, and the program takes a variable or its file, not both: empty is not set. */ -}}
+{{- $_ := set $env "ORT_STORE_URL" (ternary "bolt:/data/ort-sessions.db" "" (eq .Values.store.type "bolt")) -}}
 {{- range $name, $value := $env }}
 - name: {{ $name }}
   value: {{ $value | quote }}
