@@ -1,0 +1,140 @@
+package chart
+
+import (
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+
+	monitoring "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
+	core "k8s.io/api/core/v1"
+	"sigs.k8s.io/yaml"
+)
+
+// watched renders the chart with alerts and dashboard.
+func watched(t *testing.T, more string) (map[string]string, error) {
+	t.Helper()
+	return render(theChart(t), parseValues(t, `
+settings: {ORT_ISSUER: https://id.example.com, ORT_UPSTREAM_URL: https://idp.example.net}
+monitor: {enabled: true}
+dashboard: {enabled: true, namespace: monitoring, folder: Identity}
+`+more), install{})
+}
+
+// rulesOf reads the PrometheusRule strictly, by the alerts' names.
+func rulesOf(t *testing.T, files map[string]string) (monitoring.PrometheusRule, map[string]monitoring.Rule) {
+	t.Helper()
+	var object monitoring.PrometheusRule
+	if err := yaml.UnmarshalStrict([]byte(files["ort-gateway/templates/prometheusrule.yaml"]), &object); err != nil {
+		t.Fatal(err)
+	}
+	rules := map[string]monitoring.Rule{}
+	for _, group := range object.Spec.Groups {
+		for _, rule := range group.Rules {
+			rules[rule.Alert+rule.Record] = rule
+		}
+	}
+	return object, rules
+}
+
+// The object holds what the plain file holds, with all that Prometheus and Grafana fill in themselves.
+func TestWatchedAsTheFilesSay(t *testing.T) {
+	files, err := watched(t, "prometheusRule: {enabled: true, labels: {release: kps}}")
+	if err != nil {
+		t.Fatal(err)
+	}
+	object, _ := rulesOf(t, files)
+	text, err := os.ReadFile(filepath.Join(chartDir, "files", "rules.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var plain monitoring.PrometheusRuleSpec
+	if err := yaml.UnmarshalStrict(text, &plain); err != nil {
+		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(object.Spec, plain) {
+		t.Error("the PrometheusRule is not what files/rules.yaml says")
+	}
+	if object.Labels["release"] != "kps" {
+		t.Errorf("labels: %v", object.Labels)
+	}
+	var dashboard core.ConfigMap
+	if err := yaml.UnmarshalStrict([]byte(files["ort-gateway/templates/dashboard.yaml"]), &dashboard); err != nil {
+		t.Fatal(err)
+	}
+	if text, err = os.ReadFile(filepath.Join(chartDir, "files", "dashboard.json")); err != nil {
+		t.Fatal(err)
+	}
+	if dashboard.Data["ort-gateway.json"] != strings.TrimSpace(string(text)) {
+		t.Error("the ConfigMap is not what files/dashboard.json says")
+	}
+	if dashboard.Namespace != "monitoring" || dashboard.Labels["grafana_dashboard"] != "1" || dashboard.Annotations["grafana_folder"] != "Identity" {
+		t.Errorf("Grafana's sidecar would not find it: %+v", dashboard.ObjectMeta)
+	}
+}
+
+func TestAlertsByValues(t *testing.T) {
+	files, err := watched(t, `
+prometheusRule:
+  enabled: true
+  excludeRules: [OrtGatewayReplayMemoryFull]
+  runbookUrlBase: https://wiki.example.com/ort
+  dashboardUrlBase: https://grafana.example.com
+  objectives: {exchanges: "0.9995", latency: "0.95"}
+  thresholds: {OrtGatewayDiskLow: "1073741824"}
+  for: {OrtGatewayUpstreamDown: 5m}
+  alertLabels: {team: identity, severity: page}
+  alertAnnotations: {channel: "#identity"}
+`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rules := rulesOf(t, files)
+	if _, there := rules["OrtGatewayReplayMemoryFull"]; there {
+		t.Error("an excluded alert is there")
+	}
+	disk := rules["OrtGatewayDiskLow"]
+	if got, want := disk.Expr.String(), "ort_gateway_store_disk_free_bytes < 1073741824"; got != want {
+		t.Errorf("threshold: %s, want %s", got, want)
+	}
+	for name, want := range map[string]string{
+		"runbook_url":   "https://wiki.example.com/ort#ortgatewaydisklow",
+		"dashboard_url": "https://grafana.example.com/d/ort-gateway/ort-gateway?viewPanel=54",
+		"channel":       "#identity",
+	} {
+		if got := disk.Annotations[name]; got != want {
+			t.Errorf("%s: %s, want %s", name, got, want)
+		}
+	}
+	if want := map[string]string{"team": "identity", "severity": "page"}; !reflect.DeepEqual(disk.Labels, want) {
+		t.Errorf("labels: %v, want %v", disk.Labels, want)
+	}
+	if got := rules["OrtGatewayUpstreamDown"].For; got == nil || *got != "5m" {
+		t.Errorf("for: %v", got)
+	}
+	for name, end := range map[string]string{
+		"job:ort_gateway_exchange_failures:burnrate5m": "/ (1 - 0.9995)", "job:ort_gateway_exchange_slow:burnrate3d": "/ (1 - 0.95)",
+	} {
+		rule := rules[name]
+		if got := rule.Expr.String(); !strings.HasSuffix(got, end) {
+			t.Errorf("%s: %s, want …%s", name, got, end)
+		}
+	}
+}
+
+// What would be passed over in silence is refused.
+func TestAlertsUnknown(t *testing.T) {
+	for values, want := range map[string]string{
+		`excludeRules: [OrtGatewayDiskLwo]`:    `no alert "OrtGatewayDiskLwo"; there are OrtGatewayAbsent, `,
+		`thresholds: {OrtGatewayDiskLwo: "1"}`: `no alert "OrtGatewayDiskLwo"`,
+		`for: {OrtGatewayDiskLwo: 5m}`:         `no alert "OrtGatewayDiskLwo"`,
+		`thresholds: {OrtGatewayDiskLow: 1Gi}`: `thresholds.OrtGatewayDiskLow: "1Gi" is no number`,
+		`thresholds: {OrtGatewayAbsent: "1"}`:  `OrtGatewayAbsent has no threshold`,
+		`objectives: {exchanges: "99.9"}`:      `objectives/exchanges`,
+	} {
+		if _, err := watched(t, "prometheusRule: {enabled: true, "+values+"}"); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want …%s…", values, err, want)
+		}
+	}
+}
