@@ -34,6 +34,10 @@ func (e *Engine) ExchangeRefused(ctx context.Context, why *Error, o *ORT, t Timi
 	if o != nil {
 		attrs = append(attrs, slog.String("client", o.Client), slog.String("session", string(o.Session)))
 	}
+	if o == nil && why.Status < 500 { // anybody can send a token that is none
+		e.Logger.LogAttrs(ctx, slog.LevelDebug, "ort_refused", append(attrs, slog.String("result", why.Result), slog.String("why", why.Description))...)
+		return
+	}
 	e.refused(ctx, why, attrs...)
 }
 

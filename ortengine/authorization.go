@@ -61,7 +61,7 @@ func (e *Engine) Begin(ctx context.Context, a Authorization) (Begun, error) {
 	if t.None {
 		t.Browser = ""
 		e.Logger.LogAttrs(ctx, slog.LevelWarn, "online_access dropped: ORT_CLIENTS or ORT_AUDIENCES do not allow it",
-			slog.String("client", a.Client), slog.Any("audiences", a.Audiences))
+			slog.String("client", a.Client), slog.String("audiences", strings.Join(a.Audiences, " ")))
 	}
 	standing, added, err := e.Store.AddTransaction(ctx, t)
 	switch {

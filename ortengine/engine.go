@@ -66,6 +66,7 @@ func New(c Config) (*Engine, error) {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
+	c.Logger = BoundLog(c.Logger, c.Now)
 	return &Engine{
 		Config:      c,
 		orts:        c.Keys.Box("ort"),

@@ -94,7 +94,7 @@ func (a *authorization) begin(ctx context.Context, form *rewrite.Form, client, t
 	case form.Get("code_challenge") == "":
 		return nil, invalidRequest("PKCE is needed for online_access: code_challenge is missing")
 	case !provider.S256():
-		a.Logger.LogAttrs(ctx, slog.LevelWarn, "online_access dropped: the upstream's metadata do not list S256 among code_challenge_methods_supported",
+		a.Logger.LogAttrs(ctx, slog.LevelDebug, "online_access dropped: the upstream's metadata do not list S256 among code_challenge_methods_supported",
 			slog.String("issuer", provider.Issuer))
 		setScope(form, rewrite.RemoveScope(scope, onlineAccess))
 		return nil, nil

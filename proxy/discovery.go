@@ -100,7 +100,4 @@ func (g *Gateway) describe(o *rewrite.Object, p *upstream.Provider) {
 	if p.Revocation == "" {
 		o.SetText("revocation_endpoint", origin+"/_ort/revoke")
 	}
-	if !p.S256() {
-		g.Logger.Warn("the upstream does not list S256 among its code challenge methods: online_access is dropped", "methods", strings.Join(p.ChallengeMethods, " "))
-	}
 }

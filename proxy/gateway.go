@@ -91,6 +91,7 @@ func New(c Config) (*Gateway, error) {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
+	c.Logger = ortengine.BoundLog(c.Logger, c.Now)
 	g := &Gateway{Config: c, browsers: newBrowsers(c.Cookies, c.Public.Scheme == "https", c.Absolute), streams: newStreams(c.MaxStreams)}
 	g.forwarder = newForwarder(forwardConfig{
 		Upstream: c.Upstream, Public: c.Public, TrustedProxies: c.TrustedProxies, Transport: c.Metrics.Timed(c.Transport, endpointOf),

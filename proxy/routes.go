@@ -130,6 +130,10 @@ func (g *Gateway) Learn(s *upstream.State) {
 	t := &routes{providers: s.Providers}
 	byPath := map[string]*location{}
 	for _, p := range s.Providers {
+		if !p.S256() {
+			g.Logger.Warn("the upstream does not list S256 among its code challenge methods: online_access is dropped",
+				"issuer", p.Issuer, "methods", strings.Join(p.ChallengeMethods, " "))
+		}
 		for _, e := range []struct {
 			kind      endpoint
 			published string
