@@ -108,8 +108,12 @@ func (e *Engine) subjectHash(s *sessions.Session) string {
 	if len(s.Subjects) == 0 {
 		return ""
 	}
-	first := s.Subjects[0]
-	mac, ok := e.subjects.MAC(e.subjects.KeyID(), []byte(first.Issuer+"\x00"+first.Sub))
+	return e.hashOf(s.Subjects[0].Issuer, s.Subjects[0].Sub)
+}
+
+// hashOf is subjectHash of a user as an issuer names it.
+func (e *Engine) hashOf(issuer, sub string) string {
+	mac, ok := e.subjects.MAC(e.subjects.KeyID(), []byte(issuer+"\x00"+sub))
 	if !ok {
 		return ""
 	}

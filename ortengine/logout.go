@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/ort-gateway/ort-gateway/sessions"
@@ -121,8 +120,7 @@ type LogoutToken struct {
 	Expires   time.Time // until when the token could come again
 }
 
-// endsAtOnce is how many sessions a logout token ends at a time: their writes
-// share commits.
+// endsAtOnce is how many sessions end at a time: their writes share commits.
 const endsAtOnce = 64
 
 // LoggedOut ends the sessions that a logout token names, by its sid where it has
@@ -228,24 +226,14 @@ func (e *Engine) noteLoggedOut(ctx context.Context, t *LogoutToken) error {
 // endNamed ends those that began before the token was made: a sid may be used
 // again by a later login.
 func (e *Engine) endNamed(ctx context.Context, t *LogoutToken, named []sessions.Session) error {
-	var running sync.WaitGroup
-	slots := make(chan struct{}, endsAtOnce)
-	faults := make(chan error, len(named))
+	var ids []sessions.ID
 	for _, s := range named {
-		if s.End != nil || beganAfter(&s, t.IssuedAt) {
-			continue
+		if s.End == nil && !beganAfter(&s, t.IssuedAt) {
+			ids = append(ids, s.ID)
 		}
-		slots <- struct{}{}
-		running.Go(func() {
-			defer func() { <-slots }()
-			if err := e.endSignOn(ctx, s.ID, sessions.EndBackchannelLogout); err != nil {
-				faults <- err
-			}
-		})
 	}
-	running.Wait()
-	close(faults)
-	return <-faults
+	_, err := e.endEach(ctx, ids, sessions.EndBackchannelLogout)
+	return err
 }
 
 // clockSkew is how far the upstream's clock may be from ours.

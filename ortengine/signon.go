@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/ort-gateway/ort-gateway/sessions"
@@ -20,9 +22,14 @@ const maxCookies = 16
 // cookie is known has to show its password again. An unknown or ended session is
 // no error.
 func (e *Engine) endSignOn(ctx context.Context, id sessions.ID, why sessions.EndReason) error {
-	var first bool
+	_, err := e.endSignOnOnce(ctx, id, why)
+	return err
+}
+
+// endSignOnOnce is endSignOn; first says that the session lived until now.
+func (e *Engine) endSignOnOnce(ctx context.Context, id sessions.ID, why sessions.EndReason) (first bool, err error) {
 	var ended sessions.Session
-	err := e.Store.Update(ctx, id, nil, func(d *sessions.Draft) error {
+	err = e.Store.Update(ctx, id, nil, func(d *sessions.Draft) error {
 		now := e.now()
 		first = d.EndSessionOwing(sessions.End{At: now, Reason: why, SingleSignOn: true})
 		if !first {
@@ -40,13 +47,38 @@ func (e *Engine) endSignOn(ctx context.Context, id sessions.ID, why sessions.End
 		return nil
 	})
 	if errors.Is(err, sessions.ErrNotFound) {
-		return nil
+		return false, nil
 	}
 	if err == nil && first {
 		e.ended(ctx, &ended)
 		e.owe()
 	}
-	return err
+	return first && err == nil, err
+}
+
+// endEach ends sessions as endSignOn does, and says how many lived until now. It
+// goes on after an error.
+func (e *Engine) endEach(ctx context.Context, ids []sessions.ID, why sessions.EndReason) (ended int, err error) {
+	var running sync.WaitGroup
+	var count atomic.Int64
+	slots := make(chan struct{}, endsAtOnce)
+	faults := make(chan error, len(ids))
+	for _, id := range ids {
+		slots <- struct{}{}
+		running.Go(func() {
+			defer func() { <-slots }()
+			first, err := e.endSignOnOnce(ctx, id, why)
+			if first {
+				count.Add(1)
+			}
+			if err != nil {
+				faults <- err
+			}
+		})
+	}
+	running.Wait()
+	close(faults)
+	return int(count.Load()), <-faults
 }
 
 func deadCookie(c sessions.CookieHash, now time.Time) sessions.Note {

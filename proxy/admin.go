@@ -10,6 +10,7 @@ import (
 type AdminConfig struct {
 	Live, Ready http.HandlerFunc
 	Metrics     http.Handler
+	Sessions    AdminSessions
 }
 
 // Admin routes the admin listener.
@@ -18,5 +19,6 @@ func Admin(c AdminConfig) http.Handler {
 	r.Path("/livez").Methods(http.MethodGet, http.MethodHead).HandlerFunc(c.Live)
 	r.Path("/readyz").Methods(http.MethodGet, http.MethodHead).HandlerFunc(c.Ready)
 	r.Path("/metrics").Methods(http.MethodGet, http.MethodHead).Handler(c.Metrics)
+	c.Sessions.mount(r)
 	return r
 }

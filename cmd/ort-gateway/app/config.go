@@ -68,6 +68,8 @@ type Settings struct {
 	AdminAddr  string // admin listener, host:port
 	AdminToken Secret // not set: the session API is off
 
+	AdminTokenFile string // the file that AdminToken was read from, to be watched; "" where there is none
+
 	StorePath       string // file of the embedded store
 	SealingKeys     Secret // not set: the embedded store keeps keys of its own beside it
 	SealingKeysFile string // the file that SealingKeys was read from, to be watched; "" where there is none

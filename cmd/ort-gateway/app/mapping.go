@@ -19,6 +19,7 @@ func (l *loader) settings(e *environment) *Settings {
 		ListenAddr:             string(e.ListenAddr),
 		AdminAddr:              string(e.AdminAddr),
 		AdminToken:             Secret(e.AdminToken),
+		AdminTokenFile:         e.AdminTokenFile,
 		StorePath:              strings.TrimPrefix(string(e.StoreURL), "bolt:"),
 		SealingKeys:            e.SealingKeys,
 		SealingKeysFile:        e.SealingKeysFile,

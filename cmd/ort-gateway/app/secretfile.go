@@ -138,22 +138,39 @@ func newFileWatch(name string, paths []string, contents [][]byte, log *slog.Logg
 // watchSealingKeys applies the content of ORT_SEALING_KEYS_FILE whenever it changes, until ctx ends. apply is seal's
 // ParseKeys and Replace. Without a file there is nothing to do.
 func watchSealingKeys(ctx context.Context, s *Settings, log *slog.Logger, apply func(keys string) error) {
-	if s.SealingKeysFile == "" {
+	watchSecret(ctx, "ORT_SEALING_KEYS_FILE", s.SealingKeysFile, s.SealingKeys, log, apply)
+}
+
+// watchAdminToken does the same for ORT_ADMIN_TOKEN_FILE.
+func watchAdminToken(ctx context.Context, s *Settings, log *slog.Logger, apply func(token string)) {
+	watchSecret(ctx, "ORT_ADMIN_TOKEN_FILE", s.AdminTokenFile, s.AdminToken, log, func(text string) error {
+		var token adminToken
+		if err := token.UnmarshalText([]byte(text)); err != nil {
+			return err
+		}
+		apply(Secret(token).Reveal())
+		return nil
+	})
+}
+
+// watchSecret watches a file whose value in use was read at the start.
+func watchSecret(ctx context.Context, name, path string, inUse Secret, log *slog.Logger, apply func(string) error) {
+	if path == "" {
 		return
 	}
-	w := newFileWatch("ORT_SEALING_KEYS_FILE", []string{s.SealingKeysFile}, nil, log, func(contents [][]byte) error {
-		keys, err := settingIn(contents[0])
+	w := newFileWatch(name, []string{path}, nil, log, func(contents [][]byte) error {
+		value, err := settingIn(contents[0])
 		if err != nil {
 			return err
 		}
-		return apply(keys)
+		return apply(value)
 	})
 	// What is in use is the value, its line ends cut off.
 	w.read = func(path string) ([]byte, error) {
 		content, err := readFile(path)
 		return bytes.TrimRight(content, "\r\n"), err
 	}
-	w.inUse = digest([][]byte{[]byte(s.SealingKeys.Reveal())}, nil)
+	w.inUse = digest([][]byte{[]byte(inUse.Reveal())}, nil)
 	w.seen = w.inUse
 	w.run(ctx)
 }

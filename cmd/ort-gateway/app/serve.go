@@ -11,6 +11,7 @@ import (
 	"runtime/debug"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -58,6 +59,9 @@ func serve(ctx context.Context, s *Settings, log *slog.Logger, hurry <-chan stru
 	}, hurry)
 	return srv.run(ctx, g.gateway, g.metrics.Counted("admin", proxy.Admin(proxy.AdminConfig{
 		Live: g.ready.livez, Ready: g.ready.readyz, Metrics: metrics.Handler(g.registry),
+		Sessions: proxy.AdminSessions{
+			Engine: g.engine, Token: func() string { return *g.adminToken.Load() }, Backup: backupOf(g.store), Busy: busy,
+		},
 	})))
 }
 
@@ -74,11 +78,15 @@ type parts struct {
 	metadata *upstream.Metadata
 	returner *upstream.Returner
 	gateway  *proxy.Gateway
+
+	adminToken atomic.Pointer[string] // in force; empty: the session API is off
 }
 
 // assemble makes every part, from those that need no other up.
 func assemble(ctx context.Context, s *Settings, log *slog.Logger) (_ *parts, err error) {
 	p := &parts{settings: s, log: log, ready: newReadiness(log), registry: prometheus.NewRegistry()}
+	token := s.AdminToken.Reveal()
+	p.adminToken.Store(&token)
 	if p.keys, err = sealingKeys(s); err != nil {
 		return nil, err
 	}
@@ -234,6 +242,7 @@ func (p *parts) start(ctx context.Context, running *sync.WaitGroup) {
 		p.engine.GiveBackOwed(ctx, again, p.returner.Return)
 	})
 	running.Go(func() { p.countPushedOut(ctx) })
+	running.Go(func() { watchAdminToken(ctx, p.settings, p.log, func(token string) { p.adminToken.Store(&token) }) })
 	running.Go(func() {
 		watchSealingKeys(ctx, p.settings, p.log, func(text string) error {
 			keys, err := seal.ParseKeys(text)

@@ -2,7 +2,9 @@ package app
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"time"
 
@@ -23,3 +25,14 @@ func openStore(_ context.Context, s *Settings, log *slog.Logger, observe func(op
 	}
 	return store, nil
 }
+
+// backupOf is how a store is copied while it works; nil where it has no such copy.
+func backupOf(s sessions.Store) func(context.Context) (io.ReadCloser, int64, error) {
+	if embedded, ok := s.(*boltstore.Store); ok {
+		return embedded.Backup
+	}
+	return nil
+}
+
+// busy says whether a backup failed because another one is being made.
+func busy(err error) bool { return errors.Is(err, boltstore.ErrBusy) }

@@ -1,0 +1,379 @@
+package proxy
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/ort-gateway/ort-gateway/ortengine"
+	"github.com/ort-gateway/ort-gateway/sessions"
+)
+
+const adminBearer = "an-admin-token-of-30-characters"
+
+// office is the admin listener of a rig.
+type office struct {
+	*rig
+	api   http.Handler
+	token atomic.Pointer[string]
+}
+
+func newOffice(t *testing.T, change func(*AdminSessions)) *office {
+	o := &office{rig: newRig(t)}
+	token := adminBearer
+	o.token.Store(&token)
+	nothing := func(http.ResponseWriter, *http.Request) {}
+	c := AdminSessions{Engine: o.Engine, Token: func() string { return *o.token.Load() }, Backup: o.store.Backup}
+	if change != nil {
+		change(&c)
+	}
+	o.api = Admin(AdminConfig{Live: nothing, Ready: nothing, Metrics: http.HandlerFunc(nothing), Sessions: c})
+	return o
+}
+
+// ask sends one request; header fields come in pairs.
+func (o *office) ask(method, target string, fields ...string) *httptest.ResponseRecorder {
+	o.t.Helper()
+	r := httptest.NewRequest(method, target, nil)
+	r.Header.Set("Authorization", "Bearer "+adminBearer)
+	for i := 0; i < len(fields); i += 2 {
+		if r.Header.Del(fields[i]); fields[i+1] != "" {
+			r.Header.Set(fields[i], fields[i+1])
+		}
+	}
+	w := httptest.NewRecorder()
+	o.api.ServeHTTP(w, r)
+	return w
+}
+
+// read asks and reads JSON of a status.
+func (o *office) read(status int, method, target string, into any) {
+	o.t.Helper()
+	w := o.ask(method, target)
+	if w.Code != status || w.Header().Get("Content-Type") != "application/json" || w.Header().Get("Cache-Control") != "no-store" {
+		o.t.Fatalf("%s %s: got %d %v %s, want %d", method, target, w.Code, w.Header(), w.Body, status)
+	}
+	if err := json.Unmarshal(w.Body.Bytes(), into); err != nil {
+		o.t.Fatal(err)
+	}
+}
+
+// meet keeps a session of a user at clients.
+func (o *office) meet(sub string, clients ...string) sessions.ID {
+	o.t.Helper()
+	now := time.Now()
+	s := sessions.Session{
+		ID: sessions.NewID(), Place: public + "/authorize", Browsers: []sessions.BrowserID{"secret-browser"},
+		Cookies: []sessions.CookieHash{"secret-cookie"}, Created: now, Start: now, LastUsed: now,
+		Idle: now.Add(time.Hour), Absolute: now.Add(8 * time.Hour),
+	}
+	for _, c := range clients {
+		s.Subjects = append(s.Subjects, sessions.Subject{Issuer: public, Client: c, Sub: sub})
+	}
+	g := sessions.Grant{ID: "secret-grant", Client: clients[0], Issuer: public, Scope: "openid", Thumbprint: "secret-jkt",
+		Credential: []byte("secret-credential"), Created: now, LastUsed: now}
+	if err := o.store.Create(o.t.Context(), s, g, time.Time{}); err != nil {
+		o.t.Fatal(err)
+	}
+	return s.ID
+}
+
+func (o *office) list(query string) (ids []string) {
+	o.t.Helper()
+	cursor := ""
+	for range 1000 {
+		var page pageView
+		target := "/sessions?" + query
+		if cursor != "" {
+			target += "&cursor=" + url.QueryEscape(cursor)
+		}
+		o.read(http.StatusOK, "GET", strings.Replace(target, "?&", "?", 1), &page)
+		for _, s := range page.Sessions {
+			ids = append(ids, s.ID)
+		}
+		if cursor = page.Next; cursor == "" {
+			return ids
+		}
+	}
+	o.t.Fatal("the list does not end")
+	return nil
+}
+
+func TestAdminListsByUserAndClient(t *testing.T) {
+	o := newOffice(t, nil)
+	alice := []string{string(o.meet("alice", "spa")), string(o.meet("alice", "spa", "mail")), string(o.meet("alice", "mail"))}
+	var bobs []string
+	for range 7 {
+		bobs = append(bobs, string(o.meet("bob", "spa")))
+	}
+	all := slices.Concat(alice, bobs)
+	spa := slices.Concat(alice[:2], bobs)
+	for query, want := range map[string][]string{
+		"": all, "limit=1": all, "limit=3": all, "limit=10": all, "limit=500": all,
+		"sub=alice": alice, "sub=alice&limit=1": alice, "sub=alice&limit=3": alice, "sub=nobody": nil,
+		"client=spa": spa, "client=spa&limit=2": spa, "client=mail": alice[1:], "client=none": nil,
+		"sub=alice&client=spa": alice[:2], "sub=bob&client=mail": nil,
+		"issuer=" + public: all, "issuer=https://other.example": nil, "sub=alice&issuer=https://other.example": nil,
+		"sub=alice&issuer=" + public + "&client=mail&limit=1": alice[1:],
+	} {
+		want = slices.Clone(want)
+		slices.Sort(want)
+		if got := o.list(query); !slices.Equal(got, want) {
+			t.Errorf("%q: got %d sessions %q, want %d %q", query, len(got), got, len(want), want)
+		}
+	}
+}
+
+func TestAdminShowsNoSecret(t *testing.T) {
+	o := newOffice(t, nil)
+	id := o.meet("alice", "spa", "mail")
+	for _, target := range []string{"/sessions", "/sessions/" + string(id)} {
+		w := o.ask("GET", target)
+		if w.Code != http.StatusOK || strings.Contains(w.Body.String(), "secret") {
+			t.Errorf("%s: %d %s", target, w.Code, w.Body)
+		}
+	}
+	if strings.Contains(o.log.String(), "secret") || strings.Contains(o.log.String(), "alice") {
+		t.Errorf("the log tells: %s", o.log)
+	}
+	var s sessionView
+	o.read(http.StatusOK, "GET", "/sessions/"+string(id), &s)
+	if s.ID != string(id) || !slices.Equal(s.Clients, []string{"spa", "mail"}) || !slices.Equal(s.Issuers, []string{public}) ||
+		len(s.Grants) != 1 || !s.Grants[0].Bound || s.Grants[0].Scope != "openid" || s.Ended != nil || s.Idle == nil || s.Absolute == nil {
+		t.Errorf("got %+v", s)
+	}
+}
+
+func TestAdminEndsOnce(t *testing.T) {
+	o := newOffice(t, nil)
+	id := o.meet("alice", "spa")
+	changed, stop := o.store.Watch(id)
+	defer stop()
+	for _, want := range []int{1, 0} {
+		var e endedJSON
+		o.read(http.StatusOK, "DELETE", "/sessions/"+string(id), &e)
+		if e.Ended != want {
+			t.Errorf("ended %d, want %d", e.Ended, want)
+		}
+	}
+	<-changed
+	var s sessionView
+	o.read(http.StatusOK, "GET", "/sessions/"+string(id), &s)
+	if s.Ended == nil || s.Ended.Reason != "admin" || len(s.Grants) != 0 || s.Owed != 1 {
+		t.Errorf("got %+v: it ended by an admin, and its credential is to be given back", s)
+	}
+	kept, err := o.store.Session(t.Context(), id)
+	if err != nil || !kept.End.SingleSignOn {
+		t.Errorf("single sign-on did not end: %+v, %v", kept.End, err)
+	}
+	if _, err := o.store.Note(t.Context(), sessions.NoteDeadCookie, "secret-cookie"); err != nil {
+		t.Error("the login cookie lives:", err)
+	}
+	var e endedJSON
+	o.read(http.StatusOK, "DELETE", "/sessions/unknown", &e)
+}
+
+func TestAdminEndsAUser(t *testing.T) {
+	o := newOffice(t, nil)
+	for range 100 {
+		o.meet("alice", "spa")
+	}
+	mail := o.meet("alice", "mail")
+	bob := o.meet("bob", "spa")
+	for _, row := range []struct {
+		query string
+		want  int
+	}{{"sub=alice&client=spa", 100}, {"sub=alice&client=spa", 0}, {"sub=alice&issuer=https://other.example", 0}, {"sub=nobody", 0}, {"sub=alice", 1}, {"sub=alice", 0}} {
+		var e endedJSON
+		o.read(http.StatusOK, "DELETE", "/sessions?"+row.query, &e)
+		if e.Ended != row.want {
+			t.Errorf("%s: ended %d, want %d", row.query, e.Ended, row.want)
+		}
+	}
+	for id, want := range map[sessions.ID]bool{mail: true, bob: false} {
+		var s sessionView
+		o.read(http.StatusOK, "GET", "/sessions/"+string(id), &s)
+		if ended := s.Ended != nil; ended != want {
+			t.Errorf("%v ended: %t, want %t", s.Clients, ended, want)
+		}
+	}
+}
+
+func TestAdminRefusesWhatItDoesNotUnderstand(t *testing.T) {
+	o := newOffice(t, nil)
+	id := o.meet("alice", "spa")
+	for _, row := range []struct {
+		method, target string
+		status         int
+		names          string
+	}{
+		{"GET", "/sessions?subject=alice", 400, "subject"}, {"GET", "/sessions?Sub=alice", 400, "Sub"},
+		{"GET", "/sessions?limit=0", 400, "limit"}, {"GET", "/sessions?limit=501", 400, "limit"}, {"GET", "/sessions?limit=x", 400, "limit"},
+		{"GET", "/sessions?limit=-1", 400, "limit"}, {"GET", "/sessions?limit=99999999999999999999", 400, "limit"},
+		{"GET", "/sessions?sub=", 400, "sub"}, {"GET", "/sessions?sub=a&sub=b", 400, "sub"}, {"GET", "/sessions?client=" + strings.Repeat("a", 1025), 400, "client"},
+		{"GET", "/sessions?cursor=x", 400, "cursor"}, {"GET", "/sessions?cursor=%21", 400, "cursor"}, {"GET", "/sessions?%zz", 400, "query"},
+		{"GET", "/sessions/" + string(id) + "?sub=alice", 400, "sub"}, {"GET", "/sessions/unknown", 404, "session"},
+		{"DELETE", "/sessions", 400, "sub"}, {"DELETE", "/sessions?client=spa", 400, "sub"}, {"DELETE", "/sessions?sub=", 400, "sub"},
+		{"DELETE", "/sessions?sub=alice&limit=1", 400, "limit"}, {"DELETE", "/sessions/" + string(id) + "?force=1", 400, "force"},
+		{"POST", "/sessions", 405, "GET"}, {"PUT", "/sessions/" + string(id), 405, "DELETE"}, {"DELETE", "/backup", 405, "GET"},
+		{"HEAD", "/backup", 405, ""}, {"GET", "/backup?x=1", 400, "x"},
+	} {
+		var e struct {
+			Error       string `json:"error"`
+			Description string `json:"error_description"`
+		}
+		o.read(row.status, row.method, row.target, &e)
+		if e.Error == "" || !strings.Contains(e.Description, row.names) {
+			t.Errorf("%s %s: %+v does not name %q", row.method, row.target, e, row.names)
+		}
+	}
+	var s sessionView
+	if o.read(http.StatusOK, "GET", "/sessions/"+string(id), &s); s.Ended != nil {
+		t.Error("a refused request ended it")
+	}
+}
+
+func TestAdminAsksForItsToken(t *testing.T) {
+	o := newOffice(t, nil)
+	id := o.meet("alice", "spa")
+	for name, field := range map[string]string{
+		"none": "", "wrong": "Bearer wrong", "part": "Bearer " + adminBearer[:10], "longer": "Bearer " + adminBearer + "x",
+		"another scheme": "Basic " + adminBearer, "bare": adminBearer, "empty": "Bearer ",
+	} {
+		for _, at := range [][2]string{{"GET", "/sessions"}, {"GET", "/sessions/" + string(id)}, {"DELETE", "/sessions/" + string(id)},
+			{"DELETE", "/sessions?sub=alice"}, {"GET", "/backup"}, {"POST", "/sessions"}} {
+			w := o.ask(at[0], at[1], "Authorization", field)
+			if w.Code != http.StatusUnauthorized || !strings.HasPrefix(w.Header().Get("WWW-Authenticate"), "Bearer ") {
+				t.Errorf("%s: %v: got %d %q", name, at, w.Code, w.Header().Get("WWW-Authenticate"))
+			}
+		}
+	}
+	if n := strings.Count(o.log.String(), "result=invalid_token"); n == 0 || n > 5 {
+		t.Errorf("%d audit lines of 42 refusals within a second, want one a second", n)
+	}
+	next := "another-token-of-30-characters"
+	o.token.Store(&next)
+	if w := o.ask("GET", "/sessions"); w.Code != http.StatusUnauthorized {
+		t.Errorf("the former token: got %d, want 401", w.Code)
+	}
+	if w := o.ask("GET", "/sessions", "Authorization", "bearer "+next); w.Code != http.StatusOK {
+		t.Errorf("the new token: got %d, want 200", w.Code)
+	}
+	off := ""
+	o.token.Store(&off)
+	for _, field := range []string{"", "Bearer ", "Bearer " + adminBearer} {
+		if w := o.ask("GET", "/sessions", "Authorization", field); w.Code != http.StatusNotFound || w.Header().Get("WWW-Authenticate") != "" {
+			t.Errorf("switched off, with %q: got %d, want 404", field, w.Code)
+		}
+	}
+}
+
+func TestAdminAudits(t *testing.T) {
+	o := newOffice(t, nil)
+	id := string(o.meet("alice", "spa"))
+	o.ask("GET", "/sessions?sub=alice")
+	o.ask("GET", "/sessions/"+id)
+	o.ask("DELETE", "/sessions/"+id)
+	o.ask("DELETE", "/sessions?sub=alice&client=spa")
+	o.ask("GET", "/backup")
+	o.ask("GET", "/sessions?limit=0")
+	o.ask("GET", "/sessions", "Authorization", "")
+	var lines []string
+	subjects := map[string]bool{}
+	for line := range strings.Lines(o.log.String()) {
+		if !strings.Contains(line, "msg=admin_action ") {
+			continue
+		}
+		_, rest, _ := strings.Cut(line, "action=")
+		fields := strings.Fields(rest)
+		lines = append(lines, fields[0]+" "+fields[1]+" "+fields[2])
+		if _, subject, ok := strings.Cut(line, "subject="); ok {
+			subjects[strings.Fields(subject)[0]] = true
+		}
+	}
+	want := []string{"list result=ok remote=192.0.2.1", "show result=ok remote=192.0.2.1", "end result=ok remote=192.0.2.1", "end result=ok remote=192.0.2.1",
+		"backup result=ok remote=192.0.2.1", "list result=invalid_request remote=192.0.2.1", "list result=invalid_token remote=192.0.2.1"}
+	if !slices.Equal(lines, want) {
+		t.Errorf("got %q\nwant %q", lines, want)
+	}
+	if len(subjects) != 1 {
+		t.Errorf("one user has the hashes %v", subjects)
+	}
+	if strings.Contains(o.log.String(), "alice") {
+		t.Errorf("the log names the user: %s", o.log)
+	}
+}
+
+func TestAdminBackup(t *testing.T) {
+	o := newOffice(t, nil)
+	o.meet("alice", "spa")
+	w := o.ask("GET", "/backup")
+	if w.Code != http.StatusOK || w.Header().Get("Content-Length") != fmt.Sprint(w.Body.Len()) || w.Body.Len() == 0 ||
+		!strings.HasPrefix(w.Header().Get("Content-Disposition"), `attachment; filename="ort-sessions-`) {
+		t.Errorf("got %d %v, %d bytes", w.Code, w.Header(), w.Body.Len())
+	}
+	none := newOffice(t, func(c *AdminSessions) { c.Backup = nil })
+	if w := none.ask("GET", "/backup"); w.Code != http.StatusNotFound || !strings.Contains(w.Body.String(), "embedded store") {
+		t.Errorf("another store: got %d %s", w.Code, w.Body)
+	}
+	busy := errors.New("busy")
+	other := newOffice(t, func(c *AdminSessions) {
+		c.Backup = func(context.Context) (io.ReadCloser, int64, error) { return nil, 0, busy }
+		c.Busy = func(err error) bool { return errors.Is(err, busy) }
+	})
+	if w := other.ask("GET", "/backup"); w.Code != http.StatusServiceUnavailable || w.Header().Get("Retry-After") == "" {
+		t.Errorf("two at once: got %d %s", w.Code, w.Body)
+	}
+}
+
+func TestAdminWhileTheStoreIsDown(t *testing.T) {
+	o := newOffice(t, nil)
+	id := string(o.meet("alice", "spa"))
+	o.store.Close()
+	for _, at := range [][2]string{{"GET", "/sessions"}, {"GET", "/sessions?sub=alice"}, {"GET", "/sessions/" + id}, {"DELETE", "/sessions/" + id},
+		{"DELETE", "/sessions?sub=alice"}, {"GET", "/backup"}} {
+		var e struct{ Error string }
+		o.read(http.StatusServiceUnavailable, at[0], at[1], &e)
+		if e.Error != ortengine.TemporarilyUnavailable {
+			t.Errorf("%v: got %q", at, e.Error)
+		}
+	}
+}
+
+func TestAdminBoundsRequestsAtWork(t *testing.T) {
+	enough, release := make(chan struct{}, adminAtOnce), make(chan struct{})
+	o := newOffice(t, func(c *AdminSessions) {
+		c.Backup = func(context.Context) (io.ReadCloser, int64, error) {
+			enough <- struct{}{}
+			<-release
+			return nil, 0, errors.New("no")
+		}
+	})
+	done := make(chan int)
+	for range adminAtOnce {
+		go func() { done <- o.ask("GET", "/backup").Code }()
+	}
+	for range adminAtOnce {
+		<-enough
+	}
+	if w := o.ask("GET", "/sessions"); w.Code != http.StatusServiceUnavailable || w.Header().Get("Retry-After") == "" {
+		t.Errorf("one more: got %d", w.Code)
+	}
+	close(release)
+	for range adminAtOnce {
+		<-done
+	}
+	if w := o.ask("GET", "/sessions"); w.Code != http.StatusOK {
+		t.Errorf("afterwards: got %d", w.Code)
+	}
+}
