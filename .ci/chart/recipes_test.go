@@ -3,6 +3,8 @@ package chart
 import (
 	"encoding/json"
 	"maps"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -13,31 +15,13 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// The pod of each IdP before the gateway comes: as small as it can be, with what matters here.
-const (
-	keycloakPod = `
+// keycloakPod is Keycloak's pod before the gateway comes, as far as it matters here.
+const keycloakPod = `
 containers:
   - name: keycloak
     image: quay.io/keycloak/keycloak:26.7
     ports: [{name: http, containerPort: 8080}, {name: management, containerPort: 9000}]
 securityContext: {runAsNonRoot: true, seccompProfile: {type: RuntimeDefault}}`
-	dexDeployment = `
-apiVersion: apps/v1
-kind: Deployment
-metadata: {name: dex, namespace: idp}
-spec:
-  selector: {matchLabels: {app.kubernetes.io/name: dex, app.kubernetes.io/instance: dex}}
-  template:
-    metadata: {labels: {app.kubernetes.io/name: dex, app.kubernetes.io/instance: dex}}
-    spec:
-      containers:
-        - name: dex
-          image: ghcr.io/dexidp/dex:v2.44.0
-          args: [dex, serve, --web-http-addr, "0.0.0.0:5556", --telemetry-addr, "0.0.0.0:5558", /etc/dex/config.yaml]
-          ports: [{name: http, containerPort: 5556}, {name: telemetry, containerPort: 5558}]
-          volumeMounts: [{name: config, mountPath: /etc/dex}]
-      volumes: [{name: config, secret: {secretName: dex}}]`
-)
 
 // podWith gives the IdP's pod with the gateway in it, as the recipe's own way of use makes it.
 func podWith(t *testing.T, s scenario, kube string) core.PodTemplateSpec {
@@ -49,11 +33,11 @@ func podWith(t *testing.T, s scenario, kube string) core.PodTemplateSpec {
 	case "keycloakx":
 		return keycloakxPod(t, s.name, text)
 	}
-	base := dexDeployment
-	if s.name == "sidecar-deployment" {
-		base = strings.NewReplacer("name: dex", "name: idp", "app.kubernetes.io/name: dex", "app: idp", "5556", "8081").Replace(dexDeployment)
+	base, err := os.ReadFile(filepath.Join("testdata", "idp", recipes[s.name]+".yaml"))
+	if err != nil {
+		t.Fatal(err)
 	}
-	return patchedPod(t, s.name, base, text)
+	return patchedPod(t, s.name, string(base), text)
 }
 
 // patchedPod does what kubectl patch and kustomize do.
