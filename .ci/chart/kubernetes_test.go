@@ -2,8 +2,10 @@ package chart
 
 import (
 	"fmt"
+	"maps"
 	"path"
 	"reflect"
+	"slices"
 	"strings"
 
 	monitoring "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
@@ -71,6 +73,14 @@ func (k *kubernetesTypes) named(typ string, schema map[string]any) error {
 		schema["type"] = []any{"object", "string"}
 	case "map of string":
 		schema["type"], schema["additionalProperties"] = "object", map[string]any{"type": "string"}
+	case "thresholds":
+		schema["type"], schema["additionalProperties"] = "object", false
+		schema["properties"] = ofAlerts(map[string]any{"type": "string", "pattern": "^[0-9]+([.][0-9]+)?$"}, hasThreshold)
+	case "durations of alerts":
+		schema["type"], schema["additionalProperties"] = "object", false
+		schema["properties"] = ofAlerts(map[string]any{"type": "string", "pattern": "^([0-9]+[smhd])+$"}, func(monitoring.Rule) bool { return true })
+	case "alert":
+		schema["enum"] = slices.Sorted(maps.Keys(ofAlerts(nil, func(monitoring.Rule) bool { return true })))
 	case "quantity":
 		schema["type"], schema["pattern"] = "string", quantityPattern
 	default:

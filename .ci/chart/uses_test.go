@@ -30,6 +30,8 @@ func otherValue(v *value, present any) any {
 		"httpRoute.filters": []any{map[string]any{"type": "RequestMirror", "requestMirror": map[string]any{"backendRef": map[string]any{"name": "other"}}}},
 		"ingress.tls":       []any{map[string]any{"secretName": "other"}}, "ingress.hosts": []any{"other.example"}, "httpRoute.hostnames": []any{"other.example"},
 		"monitor.metricRelabelings": []any{map[string]any{"action": "drop"}}, "sidecar.idpOtherPorts": []any{7080},
+		"prometheusRule.excludeRules": []any{"OrtGatewayAbsent"}, "prometheusRule.thresholds": map[string]any{"OrtGatewayDiskLow": "7"},
+		"prometheusRule.for": map[string]any{"OrtGatewayDiskLow": "7m"}, "prometheusRule.objectives.exchanges": "0.9", "prometheusRule.objectives.latency": "0.9",
 		"backup.schedules": map[string]any{"other": "1 2 * * *"}, "networkPolicy.storePorts": []any{7},
 		"networkPolicy.extraEgress": []any{map[string]any{"ports": []any{map[string]any{"port": 7}}}},
 	}[v.path]; ok {

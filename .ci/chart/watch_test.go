@@ -4,7 +4,9 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"regexp"
 	"strings"
+	"sync"
 	"testing"
 
 	monitoring "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
@@ -45,12 +47,8 @@ func TestWatchedAsTheFilesSay(t *testing.T) {
 		t.Fatal(err)
 	}
 	object, _ := rulesOf(t, files)
-	text, err := os.ReadFile(filepath.Join(chartDir, "files", "rules.yaml"))
+	plain, err := plainRules()
 	if err != nil {
-		t.Fatal(err)
-	}
-	var plain monitoring.PrometheusRuleSpec
-	if err := yaml.UnmarshalStrict(text, &plain); err != nil {
 		t.Fatal(err)
 	}
 	if !reflect.DeepEqual(object.Spec, plain) {
@@ -63,7 +61,8 @@ func TestWatchedAsTheFilesSay(t *testing.T) {
 	if err := yaml.UnmarshalStrict([]byte(files["ort-gateway/templates/dashboard.yaml"]), &dashboard); err != nil {
 		t.Fatal(err)
 	}
-	if text, err = os.ReadFile(filepath.Join(chartDir, "files", "dashboard.json")); err != nil {
+	text, err := os.ReadFile(filepath.Join(chartDir, "files", "dashboard.json"))
+	if err != nil {
 		t.Fatal(err)
 	}
 	if dashboard.Data["ort-gateway.json"] != strings.TrimSpace(string(text)) {
@@ -126,15 +125,47 @@ prometheusRule:
 // What would be passed over in silence is refused.
 func TestAlertsUnknown(t *testing.T) {
 	for values, want := range map[string]string{
-		`excludeRules: [OrtGatewayDiskLwo]`:    `no alert "OrtGatewayDiskLwo"; there are OrtGatewayAbsent, `,
-		`thresholds: {OrtGatewayDiskLwo: "1"}`: `no alert "OrtGatewayDiskLwo"`,
-		`for: {OrtGatewayDiskLwo: 5m}`:         `no alert "OrtGatewayDiskLwo"`,
-		`thresholds: {OrtGatewayDiskLow: 1Gi}`: `thresholds.OrtGatewayDiskLow: "1Gi" is no number`,
-		`thresholds: {OrtGatewayAbsent: "1"}`:  `OrtGatewayAbsent has no threshold`,
+		`excludeRules: [OrtGatewayDiskLwo]`:    `excludeRules/0`,
+		`thresholds: {OrtGatewayDiskLwo: "1"}`: `OrtGatewayDiskLwo`,
+		`thresholds: {OrtGatewayAbsent: "1"}`:  `OrtGatewayAbsent`,
+		`thresholds: {OrtGatewayDiskLow: 1Gi}`: `thresholds/OrtGatewayDiskLow`,
+		`for: {OrtGatewayDiskLwo: 5m}`:         `OrtGatewayDiskLwo`,
+		`for: {OrtGatewayDiskLow: soon}`:       `for/OrtGatewayDiskLow`,
 		`objectives: {exchanges: "99.9"}`:      `objectives/exchanges`,
 	} {
 		if _, err := watched(t, "prometheusRule: {enabled: true, "+values+"}"); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want …%s…", values, err, want)
 		}
 	}
+}
+
+// plainRules reads files/rules.yaml.
+var plainRules = sync.OnceValues(func() (rules monitoring.PrometheusRuleSpec, err error) {
+	text, err := os.ReadFile(filepath.Join(chartDir, "files", "rules.yaml"))
+	if err != nil {
+		return rules, err
+	}
+	return rules, yaml.UnmarshalStrict(text, &rules)
+})
+
+// hasThreshold: the expression ends in a number that is compared with.
+func hasThreshold(r monitoring.Rule) bool {
+	return regexp.MustCompile(`[<>] [0-9.]+$`).MatchString(r.Expr.String())
+}
+
+// ofAlerts gives a schema to the name of each alert that is wanted.
+func ofAlerts(schema any, wanted func(monitoring.Rule) bool) map[string]any {
+	rules, err := plainRules()
+	if err != nil {
+		panic(err)
+	}
+	all := map[string]any{}
+	for _, group := range rules.Groups {
+		for _, rule := range group.Rules {
+			if rule.Alert != "" && wanted(rule) {
+				all[rule.Alert] = schema
+			}
+		}
+	}
+	return all
 }
