@@ -166,6 +166,21 @@ func TestTraceIDInTheLog(t *testing.T) {
 	}
 }
 
+// A line about a page that passes has the ids of its request, with the store gone too.
+func TestPlainRequestsAreNamedInTheLog(t *testing.T) {
+	r := newRig(t, func(_ *rig, c *Config, _ *ortengine.Config) { c.Logger = slog.New(withTrace{c.Logger.Handler()}) })
+	r.does(func(w http.ResponseWriter, _ *http.Request, _ string) { w.Header().Add("Set-Cookie", "idp=2; Path=/") })
+	r.store.Close()
+	for event, cookie := range map[string]string{"looking whether a login cookie is dead": "idp=1", "following a login cookie": ""} {
+		r.log.Reset()
+		r.do(http.MethodGet, "/pages/x", "", "Traceparent", parentA, "Cookie", cookie)
+		line, _, _ := strings.Cut(r.log.String()[max(0, strings.Index(r.log.String(), event)):], "\n")
+		if !strings.HasPrefix(line, event) || !strings.Contains(line, "trace_id="+traceA) || strings.Contains(line, `request_id=""`) {
+			t.Errorf("%s:\n%s", event, r.log.String())
+		}
+	}
+}
+
 // orNone is a value as the text log writes it.
 func orNone(s string) string {
 	if s == "" {
