@@ -305,7 +305,12 @@ func (j *join) meet(s *sessions.Session) {
 		if !slices.Contains(s.Subjects, subject) {
 			s.Subjects = append(s.Subjects, subject)
 		}
-		if at := l.AuthTime; at.After(s.AuthTime) { // only a new login moves the start, never back
+		// Only a new login moves the start, never back. One in the future counts as now,
+		// once: it is kept as it was told, to be known again; but where a login of today
+		// comes after it, that one counts.
+		at := l.AuthTime
+		wrong := s.AuthTime.After(now) && !at.After(now) && at.After(s.Start)
+		if at.After(s.AuthTime) || wrong {
 			s.AuthTime = at
 			if start := earlier(at, now); start.After(s.Start) {
 				s.Start = start

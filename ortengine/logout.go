@@ -19,7 +19,11 @@ const logoutMemory = 10 * time.Minute
 // id_token_hint marks none: anybody may send one that he has once seen.
 func (e *Engine) LogoutBegan(ctx context.Context, place string, b sessions.BrowserID, cookies []sessions.CookieHash) error {
 	now := e.now()
-	for _, s := range e.livingOf(ctx, place, b, cookies) {
+	living, err := e.livingOf(ctx, place, b, cookies)
+	if err != nil {
+		return err
+	}
+	for _, s := range living {
 		_, err := e.Store.AddNote(ctx, sessions.Note{Kind: sessions.NoteLogoutMark, Key: string(s.ID), At: now, Until: now.Add(logoutMemory)})
 		if err != nil {
 			return storeDown(err)
@@ -30,7 +34,7 @@ func (e *Engine) LogoutBegan(ctx context.Context, place string, b sessions.Brows
 
 // livingOf are the living sessions of a browser at a place, and those that have
 // had one of the login cookies.
-func (e *Engine) livingOf(ctx context.Context, place string, b sessions.BrowserID, cookies []sessions.CookieHash) (living []sessions.Session) {
+func (e *Engine) livingOf(ctx context.Context, place string, b sessions.BrowserID, cookies []sessions.CookieHash) (living []sessions.Session, err error) {
 	finders := make([]sessions.Finder, 0, len(cookies)+1)
 	if b != "" {
 		finders = append(finders, sessions.Finder{Browser: b})
@@ -41,7 +45,7 @@ func (e *Engine) livingOf(ctx context.Context, place string, b sessions.BrowserI
 	for _, f := range finders {
 		found, err := e.Store.Find(ctx, f)
 		if err != nil {
-			continue
+			return nil, storeDown(err)
 		}
 		for _, s := range found {
 			known := slices.ContainsFunc(living, func(o sessions.Session) bool { return o.ID == s.ID })
@@ -50,14 +54,18 @@ func (e *Engine) livingOf(ctx context.Context, place string, b sessions.BrowserI
 			}
 		}
 	}
-	return living
+	return living, nil
 }
 
 // CookiesExpired ends the sessions whose login cookies an answer expired and did
 // not replace: those that a logout has marked, or every one of them where the
 // request was for the end-session endpoint or below it.
 func (e *Engine) CookiesExpired(ctx context.Context, sent []sessions.CookieHash, atEndSession bool) error {
-	for _, s := range e.livingOf(ctx, "", "", sent) {
+	living, err := e.livingOf(ctx, "", "", sent)
+	if err != nil {
+		return err
+	}
+	for _, s := range living {
 		if !atEndSession {
 			_, err := e.Store.Note(ctx, sessions.NoteLogoutMark, string(s.ID))
 			if errors.Is(err, sessions.ErrNotFound) {
@@ -84,7 +92,11 @@ func (e *Engine) LogoutRedirected(ctx context.Context, place string, b sessions.
 	if hinted && hint == nil || !hinted && len(cookies) > 0 {
 		return nil
 	}
-	for _, s := range e.livingOf(ctx, place, b, cookies) {
+	living, err := e.livingOf(ctx, place, b, cookies)
+	if err != nil {
+		return err
+	}
+	for _, s := range living {
 		if hint != nil && !hint.of(&s) {
 			continue
 		}
@@ -240,12 +252,12 @@ func (e *Engine) endNamed(ctx context.Context, t *LogoutToken, named []sessions.
 const clockSkew = time.Minute
 
 // beganAfter says whether a session's login is newer than a moment by the
-// upstream's clock.
+// upstream's clock. An auth_time in the future makes no login newer.
 func beganAfter(s *sessions.Session, at time.Time) bool {
 	if s.AuthTime.IsZero() {
 		return s.Created.After(at.Add(clockSkew))
 	}
-	return s.AuthTime.After(at)
+	return s.Start.After(at)
 }
 
 // loggedOut says whether a logout token came for this login after its code left

@@ -197,3 +197,45 @@ func TestLogoutOfAUserWithAThousandSessions(t *testing.T) {
 	f.active(0)
 	f.dead(orts[999], "the user logged out", "ended")
 }
+
+// An auth_time in the future counts as now: it makes no session newer than a logout
+// token or a later login, nor younger each time it is told.
+func TestAuthTimeInTheFuture(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fixture) {
+		began := time.Now()
+		at := began.Add(time.Hour)
+		ort := f.login(login{browser: "b", tells: user("alice", "s1", at)}).Token
+		s := f.sessionOf(ort)
+		if !s.Start.Equal(began.UTC().Truncate(time.Millisecond)) {
+			t.Errorf("start %v, now %v", s.Start, began)
+		}
+		time.Sleep(10 * time.Minute)
+		f.login(login{client: "app-two", browser: "b", tells: user("alice", "s1", at)})
+		if again := f.sessionOf(ort); !again.Absolute.Equal(s.Absolute) {
+			t.Errorf("the same login moved the absolute deadline from %v to %v", s.Absolute, again.Absolute)
+		}
+		today := time.Now().Add(-time.Minute).UTC().Truncate(time.Second)
+		f.login(login{client: "app-two", browser: "b", tells: user("alice", "s1", today)})
+		if again := f.sessionOf(ort); !again.Start.Equal(today) {
+			t.Errorf("a login of %v after it: start %v", today, again.Start)
+		}
+		token := logoutToken()
+		token.SID, token.Subject, token.IssuedAt = "s1", "alice", time.Now()
+		f.ok(f.LoggedOut(f.Context(), token))
+		f.dead(ort, "the user logged out", "ended")
+	})
+}
+
+// A clock that is a moment ahead of ours is honest: two apps of one login find each
+// other by it.
+func TestAuthTimeOfAClockThatIsAhead(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fixture) {
+		at := time.Now().Add(20 * time.Second)
+		ort := f.login(login{browser: "b", tells: pairwise("alice-1", "", at)}).Token
+		time.Sleep(time.Second)
+		other := f.login(login{client: "app-two", browser: "b", tells: pairwise("alice-2", "", at)}).Token
+		if a, b := f.sessionOf(ort), f.sessionOf(other); a.ID != b.ID || a.Start.After(time.Now()) {
+			t.Errorf("%s and %s, start %v", a.ID, b.ID, a.Start)
+		}
+	})
+}

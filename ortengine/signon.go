@@ -117,7 +117,11 @@ func (e *Engine) CookiesSet(ctx context.Context, sent, set []sessions.CookieHash
 	if len(sent) == 0 {
 		return e.revive(ctx, set)
 	}
-	for _, id := range e.sessionsOf(ctx, sent) {
+	ids, err := e.sessionsOf(ctx, sent)
+	if err != nil {
+		return err
+	}
+	for _, id := range ids {
 		if err := e.renew(ctx, id, set); err != nil {
 			return err
 		}
@@ -142,11 +146,11 @@ func (e *Engine) revive(ctx context.Context, set []sessions.CookieHash) error {
 
 // sessionsOf are the sessions that have had one of these login cookies, ended
 // ones too.
-func (e *Engine) sessionsOf(ctx context.Context, cookies []sessions.CookieHash) (ids []sessions.ID) {
+func (e *Engine) sessionsOf(ctx context.Context, cookies []sessions.CookieHash) (ids []sessions.ID, err error) {
 	for _, c := range cookies {
 		found, err := e.Store.Find(ctx, sessions.Finder{Cookie: c})
 		if err != nil {
-			continue
+			return nil, storeDown(err)
 		}
 		for _, s := range found {
 			if !slices.Contains(ids, s.ID) {
@@ -154,7 +158,7 @@ func (e *Engine) sessionsOf(ctx context.Context, cookies []sessions.CookieHash) 
 			}
 		}
 	}
-	return ids
+	return ids, nil
 }
 
 // renew gives a session its renewed cookies, or kills them where single sign-on

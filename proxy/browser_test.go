@@ -201,8 +201,12 @@ func TestStoreDown(t *testing.T) {
 	r.unavailable("revocation", r.do(http.MethodPost, "/revoke", url.Values{"token": {a.ort}, "client_id": {"spa"}}.Encode()))
 	r.unavailable("session", a.ask("/_ort/session"))
 	r.unavailable("events", a.ask("/_ort/session/events"))
+	page("a logout with a login cookie", r.do(http.MethodGet, "/logout", "", "Cookie", "idp=x"))
+	page("a posted one", r.do(http.MethodPost, "/logout", "client_id=spa", "Cookie", "idp=x"))
 	before := r.count()
 	for what, resp := range map[string]*http.Response{
+		"a logout":                      r.do(http.MethodGet, "/logout?post_logout_redirect_uri="+home, ""),
+		"a logout with our cookie":      r.do(http.MethodGet, "/logout", "", "Cookie", a.cookie),
 		"another authorization request": r.do(http.MethodGet, "/authorize?"+plain, ""),
 		"PAR":                           r.do(http.MethodPost, "/par", plain),
 		"another grant":                 r.do(http.MethodPost, "/token", "grant_type=client_credentials&client_id=spa"),
@@ -216,7 +220,7 @@ func TestStoreDown(t *testing.T) {
 			t.Errorf("%s: %d %s", what, resp.StatusCode, text(resp))
 		}
 	}
-	if n := r.count() - before; n != 7 {
+	if n := r.count() - before; n != 9 {
 		t.Errorf("%d requests reached the upstream", n)
 	}
 	if resp := r.do(http.MethodGet, "/authorize?"+strings.Replace(plain, "redirect_uri", "x", 1), "", "Cookie", a.cookie); resp.StatusCode >= 500 {

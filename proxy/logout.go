@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net/http"
 	"time"
 
@@ -21,7 +22,7 @@ func (g *Gateway) logOut(w http.ResponseWriter, r *http.Request, at *location, b
 	l := &logout{Gateway: g, at: at, from: r, cookies: hashes(g.logins.in(r.Header)), browser: sessions.BrowserOf(g.browsers.of(r))}
 	l.read(r.URL.RawQuery)
 	l.read(string(body))
-	if err := g.Engine.LogoutBegan(r.Context(), at.providers[0].Authorization, l.browser, l.cookies); err != nil {
+	if err := l.orPass(g.Engine.LogoutBegan(r.Context(), at.providers[0].Authorization, l.browser, l.cookies)); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithCancelCause(r.Context())
@@ -76,7 +77,17 @@ func (l *logout) observe(resp *http.Response) error {
 			hint = &ortengine.Hint{Issuer: t.Issuer, Subject: t.Subject, SID: t.SID}
 		}
 	}
-	return l.Engine.LogoutRedirected(ctx, l.at.providers[0].Authorization, l.browser, l.cookies, hint, l.hint != "")
+	return l.orPass(l.Engine.LogoutRedirected(ctx, l.at.providers[0].Authorization, l.browser, l.cookies, hint, l.hint != ""))
+}
+
+// orPass holds up a logout that carries a login cookie while the store is down: it
+// would end at the upstream alone. Any other passes.
+func (l *logout) orPass(err error) error {
+	if err == nil || len(l.cookies) > 0 {
+		return err
+	}
+	l.Logger.LogAttrs(l.from.Context(), slog.LevelWarn, "looking for the sessions of a logout", slog.Any("error", err))
+	return nil
 }
 
 // backchannelLogout takes the upstream's word that a login ended (OIDC

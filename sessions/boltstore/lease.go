@@ -1,6 +1,7 @@
 package boltstore
 
 import (
+	"container/list"
 	"context"
 	"sync"
 
@@ -11,7 +12,7 @@ import (
 // or waits for it; who waits gets it in the order of asking.
 type leases struct {
 	mu      sync.Mutex
-	waiting map[string][]chan struct{} // a key is there while it is held
+	waiting map[string]*list.List // of chan struct{}; a key is there while it is held
 	closing <-chan struct{}
 }
 
@@ -41,57 +42,48 @@ func (l *leases) take(ctx context.Context, key string) (sessions.Lease, error) {
 	queue, held := l.waiting[key]
 	if !held {
 		if l.waiting == nil {
-			l.waiting = map[string][]chan struct{}{}
+			l.waiting = map[string]*list.List{}
 		}
-		l.waiting[key] = nil
+		l.waiting[key] = list.New()
 		l.mu.Unlock()
 		return &lease{of: l, key: key}, nil
 	}
 	turn := make(chan struct{})
-	l.waiting[key] = append(queue, turn)
+	place := queue.PushBack(turn)
 	l.mu.Unlock()
 
 	select {
 	case <-turn:
 		return &lease{of: l, key: key}, nil
 	case <-ctx.Done():
-		l.leave(key, turn)
+		l.leave(key, place)
 		return nil, ctx.Err()
 	case <-l.closing:
-		l.leave(key, turn)
+		l.leave(key, place)
 		return nil, sessions.ErrClosed
 	}
 }
 
 // leave gives up waiting. Where the turn had come just now, it goes to the next.
-func (l *leases) leave(key string, turn chan struct{}) {
+func (l *leases) leave(key string, place *list.Element) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	select {
-	case <-turn:
+	case <-place.Value.(chan struct{}):
 		l.pass(key)
-		return
-	default:
-	}
-	queue := l.waiting[key]
-	for i, t := range queue {
-		if t == turn {
-			l.waiting[key] = append(queue[:i:i], queue[i+1:]...)
-			return
-		}
+	default: // a thousand that leave at once take no longer than each for itself
+		l.waiting[key].Remove(place)
 	}
 }
 
 // pass hands a key to whoever waits longest. l.mu is held.
 func (l *leases) pass(key string) {
 	queue := l.waiting[key]
-	if len(queue) == 0 {
+	if queue.Len() == 0 {
 		delete(l.waiting, key)
 		return
 	}
-	close(queue[0])
-	queue[0] = nil
-	l.waiting[key] = queue[1:]
+	close(queue.Remove(queue.Front()).(chan struct{}))
 }
 
 // held says whether a change may be made under a lease; nil is none.

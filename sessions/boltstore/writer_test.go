@@ -1,6 +1,7 @@
 package boltstore
 
 import (
+	"container/list"
 	"context"
 	"errors"
 	"fmt"
@@ -143,6 +144,33 @@ func TestLeaseLeftAtItsTurn(t *testing.T) {
 	}
 	if n := len(l.waiting); n != 0 {
 		t.Errorf("%d keys are kept for nobody", n)
+	}
+}
+
+// TestLeaseLeftByMany: waiters that leave cost no more than each for itself.
+func TestLeaseLeftByMany(t *testing.T) {
+	took := func(n int) time.Duration {
+		l := &leases{closing: make(chan struct{})}
+		if _, err := l.take(t.Context(), "k"); err != nil {
+			t.Fatal(err)
+		}
+		queue := l.waiting["k"]
+		places := make([]*list.Element, n)
+		for i := range places {
+			places[i] = queue.PushBack(make(chan struct{}))
+		}
+		began := time.Now()
+		for i := range places { // the newest first: they would be looked for through all others
+			l.leave("k", places[n-1-i])
+		}
+		if queue.Len() != 0 {
+			t.Errorf("%d of %d are still waiting", queue.Len(), n)
+		}
+		return time.Since(began)
+	}
+	took(1000)
+	if few, many := took(2000), took(200000); many > 500*max(few, time.Millisecond) {
+		t.Errorf("2,000 left in %v, 200,000 in %v", few, many)
 	}
 }
 
