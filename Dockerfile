@@ -4,9 +4,9 @@
 #   docker build -t ort-gateway .
 #
 # The version stands in the program because Go reads it from the repository (`ort-gateway version`): .git belongs to the
-# context, and a build from an archive without it stops. GO_IMAGE may name an exact release of Go; two builds of one commit
-# with the same one give the same bytes (SOURCE_DATE_EPOCH is the date of the files, and of the image where the builder
-# takes it from there).
+# context, and a build from an archive, or from a worktree whose .git is a file, stops. GO_IMAGE may name an exact release of
+# Go; two builds of one commit with the same one give the same bytes. SOURCE_DATE_EPOCH is the date of the files, and of the
+# image where the builder takes it from there.
 ARG GO_IMAGE=docker.io/library/golang:1.26-bookworm
 
 FROM --platform=$BUILDPLATFORM ${GO_IMAGE} AS build
@@ -21,7 +21,9 @@ ARG TARGETARCH
 # -w leaves out what debuggers read, but not the symbols, by which govulncheck knows which code is in the program.
 RUN --mount=type=cache,target=/go/pkg/mod --mount=type=cache,target=/root/.cache/go-build \
     GOOS="${TARGETOS:-linux}" GOARCH="${TARGETARCH:-$(go env GOHOSTARCH)}" \
-    go build -trimpath -buildvcs=true -ldflags=-w -o /out/root/ort-gateway ./cmd/ort-gateway
+    go build -trimpath -buildvcs=true -ldflags=-w -o /out/root/ort-gateway ./cmd/ort-gateway \
+    && case "$(go version -m /out/root/ort-gateway)" in *vcs.revision=*) ;; \
+       *) echo 'The program would not know its version: build from a clone, with its .git directory' >&2; exit 1 ;; esac
 # What else the image holds. /data stands apart: it alone belongs to the user.
 ARG SOURCE_DATE_EPOCH=0
 RUN mkdir -p /out/root/etc/ssl/certs /out/volume/data \
