@@ -95,7 +95,7 @@ type adminEndpoint func(w http.ResponseWriter, r *http.Request, did *ortengine.A
 func (a *adminAPI) endpoint(action string, serve adminEndpoint) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if a.Token() == "" {
-			writeError(w, notFound("There is nothing here"))
+			writeError(w, notFound("api_off", "There is nothing here"))
 			return
 		}
 		did := ortengine.AdminAction{Action: action, Result: "ok", Remote: peerHost(r)}
@@ -162,8 +162,8 @@ func (a *adminAPI) bounded(w http.ResponseWriter, r *http.Request, did *ortengin
 	return serve(w, r.WithContext(ctx), did)
 }
 
-func notFound(description string) *ortengine.Error {
-	return refusal(http.StatusNotFound, "not_found", description)
+func notFound(code, description string) *ortengine.Error {
+	return refusal(http.StatusNotFound, code, description)
 }
 
 func peerHost(r *http.Request) string {
@@ -201,7 +201,7 @@ func (a *adminAPI) show(w http.ResponseWriter, r *http.Request, did *ortengine.A
 		return err
 	}
 	if s == nil {
-		return notFound("There is no session of this id, or it is past its absolute deadline")
+		return notFound("unknown_session", "There is no session of this id, or it is past its absolute deadline")
 	}
 	did.Session, did.Count = s.ID, 1
 	if len(s.Subjects) > 0 {
@@ -266,7 +266,7 @@ func (a *adminAPI) backup(w http.ResponseWriter, r *http.Request, did *ortengine
 		return err
 	}
 	if a.Backup == nil {
-		return notFound("Only the embedded store has a backup here; a shared one has its own")
+		return notFound("no_backup", "Only the embedded store has a backup here; a shared one has its own")
 	}
 	// The copying is bounded by the disk, and by the client that waits for it.
 	ctx := context.WithoutCancel(r.Context())

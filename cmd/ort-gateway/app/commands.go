@@ -25,6 +25,8 @@ const usage = `ort-gateway hands out online refresh tokens in front of an identi
   ort-gateway env       print all settings, their defaults and meaning (Markdown)
   ort-gateway keys      print a new sealing key for ORT_SEALING_KEYS
   ort-gateway ready     ask the running gateway whether it is ready: exit code 0 or 1
+  ort-gateway sessions  list, show and end the sessions of the running gateway, back its store up, or move them to
+                        another store; sessions help prints how
   ort-gateway version   print version, revision and Go version
   ort-gateway help      print this
 
@@ -46,15 +48,16 @@ func (p process) fail(err error) int {
 
 // commands is every subcommand.
 var commands = map[string]func(context.Context, process) int{
-	"":        runServe,
-	"check":   runCheck,
-	"env":     runEnv,
-	"keys":    runKeys,
-	"ready":   runReady,
-	"version": runVersion,
-	"help":    runHelp,
-	"-h":      runHelp,
-	"--help":  runHelp,
+	"":         runServe,
+	"check":    runCheck,
+	"env":      runEnv,
+	"keys":     runKeys,
+	"ready":    runReady,
+	"sessions": runSessions,
+	"version":  runVersion,
+	"help":     runHelp,
+	"-h":       runHelp,
+	"--help":   runHelp,
 }
 
 // Run is the program: args without the program's name, environ as os.Environ gives it. It serves until ctx ends or the
@@ -70,7 +73,7 @@ func Run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 	case !known || len(args) > 0 && name == "":
 		fmt.Fprintf(stderr, "ort-gateway: unknown command %s\n\n%s", quoted(name), usage)
 		return exitUsage
-	case len(args) > 1 && name != "check":
+	case len(args) > 1 && name != "check" && name != "sessions":
 		fmt.Fprintf(stderr, "ort-gateway: %s takes no arguments\n\n%s", name, usage)
 		return exitUsage
 	}

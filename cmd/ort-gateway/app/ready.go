@@ -18,26 +18,14 @@ const readyTimeout = 5 * time.Second
 // runReady asks the admin listener of the gateway that runs with the same environment. It reads ORT_ADMIN_ADDR alone:
 // in a health check the other settings need not be there.
 func runReady(ctx context.Context, p process) int {
-	text := variableMap(p.environ)["ORT_ADMIN_ADDR"]
-	if text == "" {
-		defaults, err := defaultValues()
-		if err != nil {
-			return p.fail(err)
-		}
-		text = defaults["ORT_ADMIN_ADDR"]
-	}
-	var addr listenAddr
-	err := addr.UnmarshalText([]byte(text))
-	if _, port, _ := net.SplitHostPort(text); err == nil && port == "0" {
-		err = wrong("%s has no fixed port to ask", quoted(text))
-	}
+	addr, err := adminAddr(variableMap(p.environ)["ORT_ADMIN_ADDR"])
 	if err != nil {
 		fmt.Fprintln(p.stderr, faults{{variable: "ORT_ADMIN_ADDR", shown: "ORT_ADMIN_ADDR", text: err.Error(), example: exampleOf("ORT_ADMIN_ADDR")}}.err())
 		return exitUsage
 	}
-	answer, err := askReady(ctx, reachable(text))
+	answer, err := askReady(ctx, addr)
 	if err != nil {
-		return p.fail(fmt.Errorf("asking %s: %w", reachable(text), err))
+		return p.fail(fmt.Errorf("asking %s: %w", addr, err))
 	}
 	fmt.Fprint(p.stdout, answer)
 	return exitGood

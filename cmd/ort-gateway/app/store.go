@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
+	"os"
 	"time"
 
 	"github.com/ort-gateway/ort-gateway/sessions"
@@ -36,3 +38,43 @@ func backupOf(s sessions.Store) func(context.Context) (io.ReadCloser, int64, err
 
 // busy says whether a backup failed because another one is being made.
 func busy(err error) bool { return errors.Is(err, boltstore.ErrBusy) }
+
+// moving is a store whose content moves.
+type moving interface {
+	sessions.Mover
+	Close() error
+}
+
+// openForMoving opens the store for an export, or to be filled by an import.
+func openForMoving(_ context.Context, s *Settings, fill bool) (moving, error) {
+	store, err := boltstore.Open(boltstore.Config{Path: s.StorePath, MaxTransactions: s.MaxTransactions, ForImport: fill})
+	if err != nil {
+		return nil, fmt.Errorf("ORT_STORE_URL: %w", err)
+	}
+	return store, nil
+}
+
+// embeddedIsThere keeps an export from making an empty store.
+func embeddedIsThere(s *Settings) error {
+	if _, err := os.Stat(s.StorePath); err != nil {
+		return fmt.Errorf("ORT_STORE_URL: %s: %w", s.StorePath, pathCause(err))
+	}
+	return nil
+}
+
+// newFile is the file of an embedded store that is not there yet; empty: there is one.
+type newFile string
+
+func isNew(s *Settings) newFile {
+	if _, err := os.Stat(s.StorePath); errors.Is(err, fs.ErrNotExist) {
+		return newFile(s.StorePath)
+	}
+	return ""
+}
+
+// takeBack removes a file that an import made and did not fill.
+func (f newFile) takeBack() {
+	if f != "" {
+		_ = os.Remove(string(f))
+	}
+}
