@@ -8,16 +8,17 @@ import (
 	"testing"
 )
 
-// openPaths are the maps whose keys the operator chooses. Anything else is a name of ours or of Kubernetes', and a misspelt one is
-// refused at any depth.
-func isOpen(path string) bool {
-	for _, part := range []string{"global", "extraObjects", "schedules", "abels", "nnotations", "elector", "matchLabels", "idpSelector", "podSelector"} {
-		last := path[strings.LastIndex(path, ".")+1:]
-		if last == part || strings.HasSuffix(last, part) && part != "elector" && part != "podSelector" {
-			return true
-		}
+// openMaps are the maps whose keys the operator chooses: those that values.yaml says, and Kubernetes' labels. Anything else is a
+// name of ours or of Kubernetes', and a misspelt one is refused at any depth.
+func openMaps(t *testing.T) func(path string) bool {
+	t.Helper()
+	open := map[string]bool{"nodeSelector": true}
+	readValues(t).each(func(v *value) {
+		open[v.path] = open[v.path] || v.typ == "map of string" || v.typ == "open object"
+	})
+	return func(path string) bool {
+		return open[path] || strings.HasSuffix(path, ".matchLabels") || strings.HasPrefix(path, "extraObjects")
 	}
-	return slices.Contains([]string{"nodeSelector", "networkPolicy.idp.podSelector"}, path) || strings.HasPrefix(path, "extraObjects")
 }
 
 // variant is the scenario's values with one entry changed.
@@ -27,7 +28,7 @@ type variant struct {
 }
 
 // misspelt gives one variant for each object in the values: a key more that nobody knows.
-func misspelt(values map[string]any) []variant {
+func misspelt(values map[string]any, isOpen func(string) bool) []variant {
 	var all []variant
 	walk(values, "", func(path string, replace func(any) any, node any) {
 		object, isObject := node.(map[string]any)
@@ -87,12 +88,12 @@ func walk(root any, path string, visit func(path string, replace func(any) any, 
 // TestTypos: each object of the defaults and of every scenario with a misspelt key, and each entry of a wrong type, is refused by
 // the schema, Kubernetes' own blocks too.
 func TestTypos(t *testing.T) {
-	tried := 0
+	tried, isOpen := 0, openMaps(t)
 	for _, s := range append(scenarios(t), scenario{name: "defaults", values: theChart(t).Values}) {
 		if err := refused(t, s.values); err != nil {
 			t.Errorf("%s: %v", s.name, err)
 		}
-		for kind, variants := range map[string][]variant{"misspelt": misspelt(s.values), "wrong type": ofWrongType(s.values)} {
+		for kind, variants := range map[string][]variant{"misspelt": misspelt(s.values, isOpen), "wrong type": ofWrongType(s.values)} {
 			for _, v := range variants {
 				tried++
 				if err := refused(t, v.values); err == nil {

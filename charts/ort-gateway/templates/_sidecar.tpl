@@ -45,7 +45,10 @@ sidecar.recipe and pasted. Each takes this chart's own root: {{ include "ort-gat
 {{- define "ort-gateway.keycloakOptions" -}}
 {{- $path := include "ort-gateway.keycloakPath" . -}}
 hostname: {{ include "ort-gateway.origin" . }}{{ ternary "" $path (eq $path "/") }}
+{{- if ne $path "/" }}
+{{- /* Fixed when an optimized image is built: not said where it is the default anyway. */}}
 http-relative-path: {{ $path }}
+{{- end }}
 http-enabled: "true"
 http-host: 127.0.0.1
 http-port: {{ int .Values.sidecar.idpPort | quote }}
