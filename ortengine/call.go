@@ -104,15 +104,22 @@ func (e *Engine) begin() bool {
 	return true
 }
 
-// lease waits for a key, as long as the client waits and at most for the
-// upstream time-out; busy is what is said after that.
-func (e *Engine) lease(ctx context.Context, key string, busy *Error) (sessions.Lease, error) {
+// leaseOf waits for the lease of a name.
+func (e *Engine) leaseOf(ctx context.Context, key string, busy *Error) (sessions.Lease, error) {
+	return e.lease(ctx, busy, func(ctx context.Context) (sessions.Lease, error) { return e.Store.Lease(ctx, key) })
+}
+
+// lease waits for a lease, as long as the client waits and at most for the
+// upstream time-out; busy is what is said after that. ErrNotFound is passed on.
+func (e *Engine) lease(ctx context.Context, busy *Error, take func(context.Context) (sessions.Lease, error)) (sessions.Lease, error) {
 	wait, cancel := context.WithTimeout(ctx, e.Upstream)
 	defer cancel()
-	l, err := e.Store.Lease(wait, key)
+	l, err := take(wait)
 	switch {
 	case err == nil:
 		return l, nil
+	case errors.Is(err, sessions.ErrNotFound):
+		return nil, err
 	case ctx.Err() != nil: // the client left
 		return nil, Unavailable(busy.Result, "The client left", ctx.Err())
 	case errors.Is(err, context.DeadlineExceeded):

@@ -71,16 +71,8 @@ func (e *Engine) exchange(ctx context.Context, x Exchange) (Exchanged, error) {
 	if err := e.writable(ctx); err != nil {
 		return Exchanged{}, err
 	}
-	x.Waits.begin(e.Now())
-	lease, err := e.lease(ctx, "grant:"+string(x.ORT.Grant),
-		Unavailable("busy", "Another exchange of this token is still waiting for the identity provider", nil))
-	x.Waits.end(e.Now())
+	lease, g, credential, err := e.credential(ctx, &x)
 	if err != nil {
-		return Exchanged{}, err
-	}
-	g, credential, err := e.credential(ctx, &x.ORT)
-	if err != nil {
-		lease.Release()
 		return Exchanged{}, err
 	}
 	send := func(ctx context.Context) (Answer, error) {
@@ -93,28 +85,50 @@ func (e *Engine) exchange(ctx context.Context, x Exchange) (Exchanged, error) {
 	})
 }
 
-// credential reads the grant of an ORT under its lease, whose holder before may
-// have rotated the credential or found it dead, and opens it.
-func (e *Engine) credential(ctx context.Context, o *ORT) (sessions.Grant, string, error) {
-	s, g, err := e.living(ctx, o)
-	if err != nil {
-		return g, "", err
+// credential takes the lease of an ORT's grant, reads the grant under it, for its
+// holder before may have rotated the credential or found it dead, and opens it.
+func (e *Engine) credential(ctx context.Context, x *Exchange) (_ sessions.Lease, g sessions.Grant, credential string, err error) {
+	var s sessions.Session
+	x.Waits.begin(e.Now())
+	lease, err := e.lease(ctx, Unavailable("busy", "Another exchange of this token is still waiting for the identity provider", nil),
+		func(ctx context.Context) (l sessions.Lease, err error) {
+			l, s, g, err = e.Store.LeaseGrant(ctx, x.ORT.Session, x.ORT.Grant)
+			return l, err
+		})
+	x.Waits.end(e.Now())
+	missing := errors.Is(err, sessions.ErrNotFound)
+	if err != nil && !missing {
+		return nil, g, "", err
+	}
+	if lease != nil {
+		defer func() {
+			if err != nil {
+				lease.Release()
+			}
+		}()
+	}
+	if s, g, err = e.judge(ctx, &x.ORT, s, g, err); err != nil {
+		return nil, g, "", err
+	}
+	if missing { // it is there after all, but not held
+		return nil, g, "", Unavailable("busy", "The session was changed meanwhile", nil)
 	}
 	if err := e.writable(ctx); err != nil { // the one before could not keep what it got
-		return g, "", err
+		return nil, g, "", err
 	}
-	credential, err := e.credentials.Open(g.Credential, grantName(&g))
+	opened, err := e.credentials.Open(g.Credential, grantName(&g))
 	if err != nil {
 		e.Logger.LogAttrs(ctx, slog.LevelError, "the upstream credential of a grant does not open: its key is not in ORT_SEALING_KEYS any more",
 			slog.String("session", string(s.ID)), slog.String("client", g.Client))
-		return g, "", refuseToken("invalid_token", "the key of its credential is gone")
+		return nil, g, "", refuseToken("invalid_token", "the key of its credential is gone")
 	}
-	return g, string(credential), nil
+	return lease, g, string(opened), nil
 }
 
 // refreshed keeps what the upstream's answer brought, first of all.
 func (e *Engine) refreshed(ctx context.Context, g sessions.Grant, lease sessions.Lease, reply Answer, answer func(Exchanged, error)) {
 	var s sessions.Session
+	lease.Last()
 	switch {
 	case reply.Status == 200:
 		after := refuseUnless(reply)
@@ -199,6 +213,11 @@ func keptError(err error) error {
 // whose limit has passed ends here.
 func (e *Engine) living(ctx context.Context, o *ORT) (sessions.Session, sessions.Grant, error) {
 	s, g, err := e.Store.Grant(ctx, o.Session, o.Grant)
+	return e.judge(ctx, o, s, g, err)
+}
+
+// judge says what a store's answer about the session and the grant of an ORT means.
+func (e *Engine) judge(ctx context.Context, o *ORT, s sessions.Session, g sessions.Grant, err error) (sessions.Session, sessions.Grant, error) {
 	missing := errors.Is(err, sessions.ErrNotFound)
 	switch {
 	case err != nil && !missing:

@@ -62,7 +62,7 @@ func (e *Engine) ExchangeCode(ctx context.Context, x CodeExchange) (Issued, erro
 		return Issued{}, err
 	}
 	hash := sessions.HashCode(x.Code)
-	lease, err := e.lease(ctx, "code:"+string(hash[:]),
+	lease, err := e.leaseOf(ctx, "code:"+string(hash[:]),
 		Unavailable("upstream_unavailable", "Another exchange of this code is still waiting for the identity provider", nil))
 	if err != nil {
 		return Issued{}, err
@@ -93,7 +93,7 @@ func (e *Engine) ExchangeCode(ctx context.Context, x CodeExchange) (Issued, erro
 // that is under way is over: it must not be sent again with any verifier.
 func (e *Engine) CodeUsed(ctx context.Context, code string) (bool, error) {
 	hash := sessions.HashCode(code)
-	lease, err := e.lease(ctx, "code:"+string(hash[:]),
+	lease, err := e.leaseOf(ctx, "code:"+string(hash[:]),
 		Unavailable("upstream_unavailable", "Another exchange of this code is still waiting for the identity provider", nil))
 	if err != nil {
 		return false, err

@@ -89,6 +89,10 @@ type Store interface {
 	// Lease waits until nobody else holds the key, or the context ends. A holder
 	// that dies loses it.
 	Lease(ctx context.Context, key string) (Lease, error)
+	// LeaseGrant is a lease of the right to use a grant's credential, with the
+	// session and the grant as they stand when it is held, read as Grant does. Where
+	// one of them is missing nothing is held.
+	LeaseGrant(ctx context.Context, id ID, grant GrantID) (Lease, Session, Grant, error)
 	// Watch signals after each change of a session, one pending signal at most,
 	// until stop is called. The reader reads the session again.
 	Watch(id ID) (changed <-chan struct{}, stop func())
@@ -116,6 +120,9 @@ type Finder struct {
 type Lease interface {
 	// Lost is closed when the lease ended without Release, or the store was closed.
 	Lost() <-chan struct{}
+	// Last says that the next change under it is the last one: a store may give the
+	// lease back together with that. Release is called all the same.
+	Last()
 	// Release gives it back. Twice is fine.
 	Release()
 }

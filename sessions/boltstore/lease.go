@@ -29,6 +29,20 @@ func (s *Store) Lease(ctx context.Context, key string) (sessions.Lease, error) {
 	return s.leases.take(ctx, key)
 }
 
+// LeaseGrant is a lease with its grant, read when it is held.
+func (s *Store) LeaseGrant(ctx context.Context, id sessions.ID, grant sessions.GrantID) (sessions.Lease, sessions.Session, sessions.Grant, error) {
+	l, err := s.leases.take(ctx, "grant\x00"+string(id)+"\x00"+string(grant))
+	if err != nil {
+		return nil, sessions.Session{}, sessions.Grant{}, err
+	}
+	ses, g, err := s.Grant(ctx, id, grant)
+	if err != nil {
+		l.Release()
+		return nil, ses, g, err
+	}
+	return l, ses, g, nil
+}
+
 func (l *leases) take(ctx context.Context, key string) (sessions.Lease, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -101,6 +115,9 @@ func (l *leases) held(under sessions.Lease) bool {
 }
 
 func (h *lease) Lost() <-chan struct{} { return h.of.closing }
+
+// Last means nothing here: Release costs nothing.
+func (h *lease) Last() {}
 
 func (h *lease) Release() {
 	h.of.mu.Lock()

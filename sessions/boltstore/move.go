@@ -177,13 +177,11 @@ func (t *batch) take(m *sessions.Moved) error {
 		return nil
 	}
 	ses := m.Session
-	switch {
-	case !validName(string(ses.ID)):
+	if !validName(string(ses.ID)) {
 		return errName
-	case ses.End == nil && len(ses.Owed) > 0:
-		return errOwes
-	case ses.End != nil && len(m.Grants) > 0:
-		return errDead
+	}
+	if err := sessions.CheckChange(ses, ses, m.Grants); err != nil {
+		return err
 	}
 	for _, g := range m.Grants {
 		switch {

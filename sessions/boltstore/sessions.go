@@ -15,8 +15,7 @@ import (
 )
 
 var (
-	errExists  = errors.New("a session of this name exists")
-	errRenamed = errors.New("a change may not give a session another name")
+	errExists = errors.New("a session of this name exists")
 )
 
 // Create keeps a new session with its first grant.
@@ -26,7 +25,7 @@ func (s *Store) Create(ctx context.Context, ses sessions.Session, g sessions.Gra
 		return errName
 	}
 	if ses.End == nil && len(ses.Owed) > 0 {
-		return errOwes
+		return sessions.CheckChange(&ses, &ses, nil)
 	}
 	g.Session = ses.ID
 	grants := []sessions.Grant{g}
@@ -182,7 +181,7 @@ func (s *Store) Update(ctx context.Context, id sessions.ID, under sessions.Lease
 		if err = orNotFound(ok, err); err != nil {
 			return err
 		}
-		d := sessions.NewDraft(apart(old),
+		d := sessions.NewDraft(old.Apart(),
 			func(g sessions.GrantID) (_ sessions.Grant, _ bool, err error) {
 				defer t.guard(&err)
 				return r.grant(id, g)
@@ -199,17 +198,6 @@ func (s *Store) Update(ctx context.Context, id sessions.ID, under sessions.Lease
 	})
 }
 
-// apart shares nothing with s that a caller may change in place.
-func apart(s sessions.Session) sessions.Session {
-	s.Browsers, s.Upstream, s.Subjects = slices.Clone(s.Browsers), slices.Clone(s.Upstream), slices.Clone(s.Subjects)
-	s.Cookies, s.Owed = slices.Clone(s.Cookies), slices.Clone(s.Owed)
-	if s.End != nil {
-		end := *s.End
-		s.End = &end
-	}
-	return s
-}
-
 // keep writes what a draft changed.
 func (t *batch) keep(r reader, old *sessions.Session, filed uint64, d *sessions.Draft) error {
 	put, dropped, used, err := d.Changes()
@@ -218,7 +206,7 @@ func (t *batch) keep(r reader, old *sessions.Session, filed uint64, d *sessions.
 	}
 	ses := &d.Session
 	ended := old.End == nil && ses.End != nil
-	if err := lasting(old, ses, put); err != nil {
+	if err := sessions.CheckChange(old, ses, put); err != nil {
 		return err
 	}
 	for _, g := range put {

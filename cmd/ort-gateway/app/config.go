@@ -70,7 +70,8 @@ type Settings struct {
 
 	AdminTokenFile string // the file that AdminToken was read from, to be watched; "" where there is none
 
-	StorePath       string // file of the embedded store
+	StorePath       string // file of the embedded store; "": it is another
+	StoreURL        Secret // URL of a store that several replicas share; not set: the embedded one
 	SealingKeys     Secret // not set: the embedded store keeps keys of its own beside it
 	SealingKeysFile string // the file that SealingKeys was read from, to be watched; "" where there is none
 

@@ -17,7 +17,7 @@ const module = "github.com/ort-gateway/ort-gateway/"
 // below of.
 var layers = map[string]int{
 	"dpop": 1, "ortengine/seal": 1, "proxy/rewrite": 1, "sessions": 1, "metrics": 1,
-	"ortengine": 2, "proxy/upstream": 2, "sessions/boltstore": 2,
+	"ortengine": 2, "proxy/upstream": 2, "sessions/boltstore": 2, "sessions/redisstore": 2,
 	"proxy":               3,
 	"cmd/ort-gateway/app": 4,
 	"cmd/ort-gateway":     5,

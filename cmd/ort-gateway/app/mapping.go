@@ -20,7 +20,8 @@ func (l *loader) settings(e *environment) *Settings {
 		AdminAddr:              string(e.AdminAddr),
 		AdminToken:             Secret(e.AdminToken),
 		AdminTokenFile:         e.AdminTokenFile,
-		StorePath:              strings.TrimPrefix(string(e.StoreURL), "bolt:"),
+		StorePath:              e.StoreURL.path(),
+		StoreURL:               e.StoreURL.shared(),
 		SealingKeys:            e.SealingKeys,
 		SealingKeysFile:        e.SealingKeysFile,
 		SessionIdleTimeout:     time.Duration(e.IdleTimeout),
@@ -133,8 +134,8 @@ func (l *loader) checkStore(e *environment) {
 	}
 	if !e.SealingKeys.IsSet() {
 		// Each replica would make a key of its own, and none could open the tokens of another.
-		if isShared(string(e.StoreURL)) {
-			l.fault("ORT_SEALING_KEYS", "is not set, and a store that several replicas share needs keys that they share")
+		if isShared(string(e.StoreURL)) && !l.faults.has("ORT_STORE_URL") {
+			l.fault("ORT_SEALING_KEYS", "is not set, and a store that several replicas share needs keys that they share: `ort-gateway keys` makes one")
 		}
 		return
 	}

@@ -99,7 +99,7 @@ func assemble(ctx context.Context, s *Settings, log *slog.Logger) (_ *parts, err
 			p.store.Close()
 		}
 	}()
-	replay := dpop.NewMemoryReplay(0, nil, p.ownNonces())
+	replay := newReplay(p.store, s, p.ownNonces())
 	p.metrics = p.newMetrics(replay)
 	p.metrics.SealingKeys(p.keys.IDs())
 	p.engine, err = ortengine.New(ortengine.Config{
@@ -123,7 +123,7 @@ const refreshEvery = 30 * time.Second
 // upstreamConnect is how long a connection to the upstream may take.
 const upstreamConnect = 5 * time.Second
 
-func (p *parts) assembleProxy(replay *dpop.MemoryReplay) error {
+func (p *parts) assembleProxy(replay replayMemory) error {
 	s := p.settings
 	transport := proxy.Quiet(proxy.NewTransport(s.UpstreamCAs, upstreamConnect))
 	verifier, err := p.verifier(replay)
@@ -168,24 +168,32 @@ func (p *parts) ownNonces() bool {
 func (p *parts) verifier(replay dpop.ReplayCache) (*dpop.Verifier, error) {
 	s := p.settings
 	c := dpop.Config{
-		Algs: s.DPoPAlgs, Replay: replay, ProofLifetime: s.DPoPProofLifetime, NotBefore: time.Now(), Observe: p.metrics.ClockOffset,
+		Algs: s.DPoPAlgs, Replay: replay, ProofLifetime: s.DPoPProofLifetime, Observe: p.metrics.ClockOffset,
 	}
-	if p.ownNonces() {
+	var epoch []byte // none where the replay memory, and with it every nonce, is that of all replicas
+	if !s.StoreURL.IsSet() {
 		// The replay memory dies with the process, and so does every nonce: no proof of
 		// the time before is taken.
-		epoch := make([]byte, 16)
+		c.NotBefore = time.Now()
+		epoch = make([]byte, 16)
 		rand.Read(epoch)
+	}
+	if p.ownNonces() {
 		c.Nonces = dpop.NewNonces(dpop.NoncesConfig{Keys: p.keys.Box("nonce").Subkeys, Lifetime: s.DPoPNonceLifetime, Epoch: epoch})
 	}
 	return dpop.New(c)
 }
 
-func (p *parts) newMetrics(replay *dpop.MemoryReplay) *metrics.Metrics {
+func (p *parts) newMetrics(replay replayMemory) *metrics.Metrics {
 	reasons := make([]string, 0, len(dpop.Reasons()))
 	for _, r := range dpop.Reasons() {
 		reasons = append(reasons, string(r))
 	}
 	build := thisBuild()
+	var free func() float64 // of the embedded store alone
+	if path := p.settings.StorePath; path != "" {
+		free = func() float64 { return diskFree(filepath.Dir(path)) }
+	}
 	return metrics.New(p.registry, metrics.Config{
 		Version: build.version, Revision: build.revision, GoVersion: build.goVersion,
 		Store: storeName(p.settings), DPoPAuthority: p.settings.DPoPAuthority, DPoPReasons: reasons,
@@ -194,7 +202,7 @@ func (p *parts) newMetrics(replay *dpop.MemoryReplay) *metrics.Metrics {
 		TransactionsWaiting: func() float64 { return float64(p.store.Stats().Transactions) },
 		SessionsOwing:       func() float64 { return float64(p.store.Stats().Owing) },
 		StoreSize:           func() float64 { return float64(p.store.Stats().Bytes) },
-		StoreDiskFree:       func() float64 { return diskFree(filepath.Dir(p.settings.StorePath)) },
+		StoreDiskFree:       free,
 		ReplayEntries:       func() float64 { return float64(replay.Len()) },
 		EventsStreams:       func() float64 { return float64(p.gateway.Streams()) },
 	})
@@ -210,7 +218,7 @@ const giveBackEvery = 30 * time.Second
 // start runs what goes on in the background until the context ends.
 func (p *parts) start(ctx context.Context, running *sync.WaitGroup) {
 	p.ready.add("store", p.store.Ready)
-	if !p.ownNonces() {
+	if !p.ownNonces() && !p.settings.StoreURL.IsSet() {
 		// iat is in whole seconds: those of this one cannot be told from proofs of the
 		// time before the start, and are refused.
 		begins := time.Now().Truncate(time.Second).Add(time.Second)

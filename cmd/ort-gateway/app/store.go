@@ -10,22 +10,51 @@ import (
 	"os"
 	"time"
 
+	"github.com/ort-gateway/ort-gateway/dpop"
 	"github.com/ort-gateway/ort-gateway/sessions"
 	"github.com/ort-gateway/ort-gateway/sessions/boltstore"
+	"github.com/ort-gateway/ort-gateway/sessions/redisstore"
 )
 
 // storeName is what metrics call the store that ORT_STORE_URL names.
-func storeName(*Settings) string { return "bolt" }
+func storeName(s *Settings) string {
+	if s.StoreURL.IsSet() {
+		return "redis"
+	}
+	return "bolt"
+}
 
 // openStore opens the store that ORT_STORE_URL names. observe is told of each operation, as [boltstore.Config] says.
-func openStore(_ context.Context, s *Settings, log *slog.Logger, observe func(op string, err error, d time.Duration)) (sessions.Store, error) {
-	store, err := boltstore.Open(boltstore.Config{
-		Path: s.StorePath, MaxTransactions: s.MaxTransactions, Logger: log, Observe: observe,
-	})
+func openStore(ctx context.Context, s *Settings, log *slog.Logger, observe func(op string, err error, d time.Duration)) (sessions.Store, error) {
+	store, err := openNamed(ctx, s, log, observe)
 	if err != nil {
 		return nil, fmt.Errorf("ORT_STORE_URL: %w", err)
 	}
 	return store, nil
+}
+
+func openNamed(ctx context.Context, s *Settings, log *slog.Logger, observe func(op string, err error, d time.Duration)) (sessions.Store, error) {
+	if s.StoreURL.IsSet() {
+		return redisstore.Open(ctx, redisstore.Config{
+			URL: s.StoreURL.Reveal(), MaxTransactions: s.MaxTransactions, Logger: log, Observe: observe,
+		})
+	}
+	return boltstore.Open(boltstore.Config{
+		Path: s.StorePath, MaxTransactions: s.MaxTransactions, Logger: log, Observe: observe,
+	})
+}
+
+// replayMemory is the memory of proofs: that of all replicas, or this process's own.
+type replayMemory interface {
+	dpop.ReplayCache
+	Len() int
+}
+
+func newReplay(store sessions.Store, s *Settings, ownNonces bool) replayMemory {
+	if shared, ok := store.(*redisstore.Store); ok {
+		return shared.Replay(redisstore.ReplayConfig{Generations: ownNonces, Lifetime: s.DPoPProofLifetime})
+	}
+	return dpop.NewMemoryReplay(0, nil, ownNonces)
 }
 
 // backupOf is how a store is copied while it works; nil where it has no such copy.

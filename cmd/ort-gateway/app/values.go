@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/ort-gateway/ort-gateway/sessions/redisstore"
 )
 
 // valueError says what is wrong with a value, as the second half of a sentence that begins with the variable. It never
@@ -329,7 +331,10 @@ func (v *storeURL) UnmarshalText(text []byte) error {
 	switch {
 	case isShared(s):
 		*v = storeURL(s)
-		return wrong("asks for Redis, which another release will bring: this build has the embedded store (bolt:) alone")
+		if err := redisstore.CheckURL(s); err != nil {
+			return wrong("%s", err)
+		}
+		return nil
 	case !bolt:
 		return wrong("begins neither with bolt: nor with redis:// or rediss://")
 	case path == "":
@@ -341,6 +346,23 @@ func (v *storeURL) UnmarshalText(text []byte) error {
 	}
 	*v = storeURL(s)
 	return nil
+}
+
+// path is the file of the embedded store, "" where it is another.
+func (v storeURL) path() string {
+	path, bolt := strings.CutPrefix(string(v), "bolt:")
+	if !bolt {
+		return ""
+	}
+	return path
+}
+
+// shared is the URL of a store that several replicas use; not set where it is the embedded one.
+func (v storeURL) shared() Secret {
+	if !isShared(string(v)) {
+		return Secret{}
+	}
+	return NewSecret(string(v))
 }
 
 // isShared reports whether the URL is that of a store which several replicas use.

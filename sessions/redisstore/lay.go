@@ -1,0 +1,128 @@
+package redisstore
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"strconv"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/ort-gateway/ort-gateway/sessions"
+)
+
+const (
+	magic  = "ort-gateway sessions "
+	schema = 1 // of keys and fields; records have versions of their own
+)
+
+// faultError is an error that a person must mend.
+type faultError struct {
+	text string
+	err  error
+}
+
+func (e *faultError) Error() string   { return e.text }
+func (e *faultError) Unwrap() []error { return []error{ErrFault, e.err} }
+
+func isFault(err error) bool { return errors.Is(err, ErrFault) }
+
+// lay looks at the store before anything is done with it: whether it can be
+// reached and scripted, and is of our format.
+func (s *Store) lay(ctx context.Context) error {
+	s.laying.Lock()
+	defer s.laying.Unlock()
+	if s.laid.Load() {
+		return nil
+	}
+	meta, err := s.meta(ctx)
+	if err != nil {
+		return err
+	}
+	if meta.importing {
+		return &faultError{"an import into this store did not end: run `ort-gateway sessions import` again, which takes back what is half done", errHalf}
+	}
+	s.laid.Store(true)
+	return nil
+}
+
+var errHalf = errors.New("half an import")
+
+type meta struct{ importing bool }
+
+// meta reads what stands about the store itself, and lays an empty one.
+func (s *Store) meta(parent context.Context) (m meta, err error) {
+	ctx, cancel := s.within(parent)
+	defer cancel()
+	v, err := s.run(ctx, call{scriptLay, []string{s.metaKey()}, []any{magic + strconv.Itoa(schema)}})
+	if err != nil {
+		if text := connectFault(err); text != "" {
+			return m, &faultError{text, plain(err)}
+		}
+		return m, s.fault(parent, err)
+	}
+	if err := s.rdb.Publish(ctx, s.channel(), s.me).Err(); redis.IsPermissionError(err) {
+		return m, &faultError{"the user may not use the channel " + s.channel() + ": give it &" + s.prefix + "*", plain(err)}
+	}
+	list, _ := v.([]any)
+	if len(list) != 2 {
+		return m, s.fault(parent, fmt.Errorf("%w: %T", errAnswer, v))
+	}
+	format, _ := list[0].(string)
+	version, ok := cutMagic(format)
+	switch {
+	case !ok:
+		return m, &faultError{"the key " + s.metaKey() + " is of another program: give another key_prefix", sessions.ErrDamaged}
+	case version > schema:
+		return m, &faultError{fmt.Sprintf("the store was written by a newer version of the gateway (format %d, this one knows %d); it was left as it is: use that version, or give another key_prefix", version, schema), sessions.ErrVersion}
+	}
+	m.importing = list[1] != nil
+	return m, nil
+}
+
+func cutMagic(format string) (version int, ok bool) {
+	if len(format) <= len(magic) || format[:len(magic)] != magic {
+		return 0, false
+	}
+	version, err := strconv.Atoi(format[len(magic):])
+	return version, err == nil && version > 0
+}
+
+// connectFault says what a person must mend; "" where waiting may help.
+func connectFault(err error) string {
+	var unknown x509.UnknownAuthorityError
+	var invalid x509.CertificateInvalidError
+	var host x509.HostnameError
+	var header tls.RecordHeaderError
+	var verify *tls.CertificateVerificationError
+	_, moved := redis.IsMovedError(err)
+	switch {
+	case redis.HasErrorPrefix(err, "WRONGPASS"):
+		return "the server refuses the user or the password"
+	case redis.IsAuthError(err):
+		return "the server asks for a password, or refuses this one (a user goes in front of it: redis://USER:PASSWORD@HOST)"
+	case redis.IsPermissionError(err):
+		return "the user may not do what the store needs: give it ~PREFIX* &PREFIX* +@read +@write +@scripting +@pubsub +@connection, without blocking EVALSHA"
+	case redis.HasErrorPrefix(err, "ERR unknown command"), redis.HasErrorPrefix(err, "unknown command"):
+		return "the server has no scripting (EVAL, EVALSHA): use one that has"
+	case redis.HasErrorPrefix(err, "ERR This instance has cluster support disabled"):
+		return "the URL has addr=, but the server is no Cluster"
+	case redis.HasErrorPrefix(err, "ERR DB index is out of range"):
+		return "the server has no database of this number"
+	case moved:
+		return "the server is part of a Cluster: name another of its nodes with addr=HOST:PORT"
+	case errors.As(err, &host):
+		return "the server's certificate is for another name"
+	case errors.As(err, &unknown):
+		return "the server's certificate is of an authority that is not trusted: name its file by ca_file="
+	case errors.As(err, &invalid), errors.As(err, &verify):
+		return "the server's certificate is not valid"
+	case errors.As(err, &header):
+		return "the server does not speak TLS: use redis:// for one without"
+	}
+	return ""
+}
+
+var errAnswer = errors.New("an answer that cannot be read")

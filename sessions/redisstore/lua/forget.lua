@@ -1,0 +1,3 @@
+-- ARGV key
+forget(ARGV[1])
+return 1

@@ -1,0 +1,192 @@
+package redisstore
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"flag"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"go.uber.org/goleak"
+
+	"github.com/ort-gateway/ort-gateway/sessions"
+	"github.com/ort-gateway/ort-gateway/sessions/storetest"
+)
+
+// shared is the one server of most tests; each has a key prefix of its own.
+var shared *server
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	if f := flag.Lookup("rapid.checks"); f != nil && f.Value.String() == f.DefValue {
+		_ = f.Value.Set("15") // each operation is a round trip
+	}
+	code := m.Run()
+	if shared != nil {
+		shared.stop()
+		_ = os.RemoveAll(shared.dir)
+	}
+	if code == 0 {
+		if err := goleak.Find(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			code = 1
+		}
+	}
+	os.Exit(code)
+}
+
+// server is a real redis-server.
+type server struct {
+	port int
+	dir  string
+	args []string
+	cmd  *exec.Cmd
+}
+
+// missing is for a part that is not there: CI has it.
+func missing(t testing.TB, what string) {
+	t.Helper()
+	if os.Getenv("CI") != "" {
+		t.Fatal(what)
+	}
+	t.Skip(what)
+}
+
+func freePort(t testing.TB) int {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port
+}
+
+// newServer starts a server that is gone with its test.
+func newServer(t testing.TB, args ...string) *server {
+	t.Helper()
+	s := &server{port: freePort(t), dir: t.TempDir(), args: args}
+	s.start(t)
+	t.Cleanup(s.stop)
+	return s
+}
+
+func (s *server) start(t testing.TB) {
+	t.Helper()
+	path, err := exec.LookPath("redis-server")
+	if err != nil {
+		missing(t, "no redis-server: apt-get install redis-server")
+	}
+	args := append([]string{
+		"--port", fmt.Sprint(s.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no",
+		"--repl-diskless-sync-delay", "0", "--dir", s.dir, "--logfile", filepath.Join(s.dir, "log"),
+	}, s.args...)
+	s.cmd = exec.Command(path, args...)
+	if err := s.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	s.awaitAnswer(t)
+}
+
+func (s *server) awaitAnswer(t testing.TB) {
+	t.Helper()
+	within(t, 10*time.Second, "redis-server answers", func() bool {
+		c, err := net.DialTimeout("tcp", s.addr(), time.Second)
+		if err != nil {
+			return false
+		}
+		c.Close()
+		return true
+	})
+}
+
+func (s *server) addr() string { return fmt.Sprintf("127.0.0.1:%d", s.port) }
+func (s *server) url() string  { return "redis://" + s.addr() }
+
+// stop ends it as a crash does.
+func (s *server) stop() {
+	if s.cmd != nil {
+		_ = s.cmd.Process.Kill()
+		_ = s.cmd.Wait()
+		s.cmd = nil
+	}
+}
+
+// cli sends one command and gives its answer.
+func (s *server) cli(t testing.TB, args ...any) any {
+	t.Helper()
+	c := redis.NewClient(&redis.Options{Addr: s.addr(), DisableIdentity: true})
+	defer c.Close()
+	v, err := c.Do(context.Background(), args...).Result()
+	if err != nil && err != redis.Nil {
+		t.Fatalf("%v: %v", args, err)
+	}
+	return v
+}
+
+// within polls until something is so.
+func within(t testing.TB, d time.Duration, what string, so func() bool) {
+	t.Helper()
+	for end := time.Now().Add(d); ; time.Sleep(5 * time.Millisecond) {
+		if so() {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("not within %v: %s", d, what)
+		}
+	}
+}
+
+func sharedServer(t testing.TB) *server {
+	t.Helper()
+	if shared == nil {
+		dir, err := os.MkdirTemp("", "redisstore")
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := &server{port: freePort(t), dir: dir}
+		s.start(t)
+		shared = s
+	}
+	return shared
+}
+
+// at opens a store at a URL; the same place is the same prefix.
+func at(url string) storetest.Opener {
+	return func(t testing.TB, c storetest.Config) sessions.Store {
+		t.Helper()
+		return openAt(t, url, Config{Now: c.Now, MaxTransactions: c.MaxTransactions}, c.Place)
+	}
+}
+
+func openAt(t testing.TB, url string, c Config, place string) *Store {
+	t.Helper()
+	sum := sha256.Sum256([]byte(place))
+	sep := "?"
+	if strings.Contains(url, "?") {
+		sep = "&"
+	}
+	c.URL = url + sep + "key_prefix=t:" + hex.EncodeToString(sum[:6]) + ":"
+	s, err := Open(context.Background(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func open(t testing.TB, c storetest.Config) sessions.Store {
+	t.Helper()
+	return at(sharedServer(t).url())(t, c)
+}
+
+func TestStore(t *testing.T)      { storetest.Run(t, open) }
+func TestDurability(t *testing.T) { storetest.RunDurability(t, open, nil) }
+func TestModel(t *testing.T)      { storetest.RunModel(t, open) }

@@ -1,0 +1,124 @@
+package redisstore
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/ort-gateway/ort-gateway/sessions"
+)
+
+// Kinds of messages on the channel: kind, sender, what it is about.
+const (
+	changed = 's' // a session
+	freed   = 'l' // a lease's key
+)
+
+func (s *Store) message(kind byte, about string) string {
+	return string(rune(kind)) + s.me + about
+}
+
+// watches are who wants to know of a session's changes.
+type watches struct {
+	mu sync.Mutex
+	of map[sessions.ID][]chan struct{}
+}
+
+// Watch signals after each change of a session, by whatever replica.
+func (s *Store) Watch(id sessions.ID) (<-chan struct{}, func()) {
+	return s.watches.add(id)
+}
+
+func (w *watches) add(id sessions.ID) (<-chan struct{}, func()) {
+	c := make(chan struct{}, 1)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.of == nil {
+		w.of = map[sessions.ID][]chan struct{}{}
+	}
+	w.of[id] = append(w.of[id], c)
+	return c, func() { w.remove(id, c) }
+}
+
+func (w *watches) remove(id sessions.ID, c chan struct{}) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	list := slices.DeleteFunc(w.of[id], func(o chan struct{}) bool { return o == c })
+	if len(list) == 0 {
+		delete(w.of, id)
+	} else {
+		w.of[id] = list
+	}
+}
+
+func (w *watches) notify(id sessions.ID) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, c := range w.of[id] {
+		signal(c)
+	}
+}
+
+// notifyAll is for changes that nobody told of.
+func (w *watches) notifyAll() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, list := range w.of {
+		for _, c := range list {
+			signal(c)
+		}
+	}
+}
+
+const (
+	lookForSilence = time.Second // a subscription without a word is asked whether it lives
+	bufferedWords  = 4096
+)
+
+// listen hears of what other replicas did, until the store is closed. go-redis
+// subscribes again by itself; what was said in between is lost, so everybody who
+// watches reads again.
+func (s *Store) listen(ctx context.Context) {
+	sub := s.rdb.Subscribe(ctx, s.channel())
+	defer sub.Close()
+	words := sub.ChannelWithSubscriptions(redis.WithChannelHealthCheckInterval(lookForSilence), redis.WithChannelSize(bufferedWords))
+	first := true
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case word, ok := <-words:
+			if !ok {
+				return
+			}
+			switch w := word.(type) {
+			case *redis.Subscription:
+				if !first {
+					s.watches.notifyAll()
+					s.recent.doubt()
+				}
+				first = false
+			case *redis.Message:
+				s.hear(w.Payload)
+			}
+		}
+	}
+}
+
+// hear takes one message in. Its own are known already.
+func (s *Store) hear(text string) {
+	if len(text) < 1+len(s.me) || strings.HasPrefix(text[1:], s.me) {
+		return
+	}
+	switch about := text[1+len(s.me):]; text[0] {
+	case changed:
+		s.watches.notify(sessions.ID(about))
+		s.figures.stale()
+	case freed:
+		s.wakes.wake(about)
+	}
+}
