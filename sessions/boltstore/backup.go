@@ -41,7 +41,9 @@ func (s *Store) Backup(ctx context.Context) (copied io.ReadCloser, size int64, e
 			return fmt.Errorf("the disk has %d MiB free; a copy takes %d MiB beside the store for a moment, and %d MiB are left to the store",
 				free>>20, (tx.Size()+1<<20-1)>>20, spare>>20)
 		}
-		size, err = tx.WriteTo(whileWanted{ctx, f})
+		if size, err = tx.WriteTo(whileWanted{ctx, f}); ctx.Err() != nil {
+			return ctx.Err() // bbolt's error knows the text alone
+		}
 		return err
 	})
 	if err == nil {

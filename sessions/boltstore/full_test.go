@@ -45,6 +45,32 @@ func TestDiskFull(t *testing.T) {
 	})
 }
 
+// TestBackupLeavesRoom: a copy is refused where the store would have no room to
+// go on, and names what is missing.
+func TestBackupLeavesRoom(t *testing.T) {
+	dir := t.TempDir()
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=20m"); err != nil {
+		t.Skip("mounting a small file system:", err)
+	}
+	defer func() {
+		if err := syscall.Unmount(dir, 0); err != nil {
+			t.Error(err)
+		}
+	}()
+	s, err := Open(Config{Path: filepath.Join(dir, fileName)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	id := createOne(t, s)
+	if _, _, err := s.Backup(t.Context()); err == nil || !strings.Contains(err.Error(), "MiB free") {
+		t.Errorf("got error %v, want one that says how much is free", err)
+	}
+	if err := s.Update(t.Context(), id, nil, func(*sessions.Draft) error { return nil }); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestFileLimit does the same by a limit of the process: a page cannot be
 // written, or the file cannot grow.
 func TestFileLimit(t *testing.T) {

@@ -183,9 +183,9 @@ func notEmptyRefused(m *mover) {
 }
 
 func brokenOff(m *mover) {
-	records := m.some(1500)
+	records := m.some(620)
 	broken := errors.New("broken off")
-	for _, n := range []int{0, 1, 700, len(records)} {
+	for _, n := range []int{0, 1, 560, len(records)} {
 		place := m.TempDir()
 		to := m.open(m.Fill, place)
 		m.is(m.moverOf(to).Import(m.ctx, each(records[:n], broken)), broken)
@@ -262,12 +262,12 @@ func firstSession(all []sessions.Moved) *sessions.Moved {
 }
 
 func killedImport(m *mover) {
-	records := m.some(1800)
+	records := m.some(700)
 	place, left := m.TempDir(), ""
 	to := m.open(m.Fill, place)
 	m.ok(m.moverOf(to).Import(m.ctx, func(yield func(sessions.Moved, error) bool) {
 		for i, r := range records {
-			if i == 1700 {
+			if i == 650 {
 				left = m.Kill(m.T, place)
 			}
 			if !yield(r, nil) {
@@ -307,12 +307,12 @@ func exportStopped(m *mover) {
 }
 
 func movesCancelled(m *mover) {
-	records := m.some(900)
+	records := m.some(600)
 	ctx, cancel := context.WithCancel(m.ctx)
 	to := m.open(m.Fill, m.TempDir())
 	m.is(m.moverOf(to).Import(ctx, func(yield func(sessions.Moved, error) bool) {
 		for i, r := range records {
-			if i == 700 {
+			if i == 560 {
 				cancel()
 			}
 			if !yield(r, nil) {
@@ -331,7 +331,7 @@ func movesCancelled(m *mover) {
 }
 
 func manyMove(m *mover) {
-	records := m.some(2500)
+	records := m.some(1100)
 	to := m.open(m.Fill, m.TempDir())
 	m.ok(m.moverOf(to).Import(m.ctx, each(records, nil)))
 	equal(m.env, m.export(to), records)
