@@ -41,7 +41,7 @@ func (s *Store) lay(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if meta.importing {
+	if meta.importing && !s.filling {
 		return &faultError{"an import into this store did not end: run `ort-gateway sessions import` again, which takes back what is half done", errHalf}
 	}
 	s.laid.Store(true)

@@ -46,6 +46,7 @@ var (
 	scriptDrop   = load("drop")
 	scriptRefile = load("refile")
 
+	scriptImport  = load("import")
 	scriptUnclaim = load("unclaim")
 
 	scriptNote = load("note")

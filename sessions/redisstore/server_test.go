@@ -167,14 +167,22 @@ func at(url string) storetest.Opener {
 	}
 }
 
+// prefixOf is the key prefix of a test's place.
+func prefixOf(place string) string {
+	sum := sha256.Sum256([]byte(place))
+	return "t:" + hex.EncodeToString(sum[:6]) + ":"
+}
+
+func urlAt(url, place string) string {
+	if strings.Contains(url, "?") {
+		return url + "&key_prefix=" + prefixOf(place)
+	}
+	return url + "?key_prefix=" + prefixOf(place)
+}
+
 func openAt(t testing.TB, url string, c Config, place string) *Store {
 	t.Helper()
-	sum := sha256.Sum256([]byte(place))
-	sep := "?"
-	if strings.Contains(url, "?") {
-		sep = "&"
-	}
-	c.URL = url + sep + "key_prefix=t:" + hex.EncodeToString(sum[:6]) + ":"
+	c.URL = urlAt(url, place)
 	s, err := Open(context.Background(), c)
 	if err != nil {
 		t.Fatal(err)
@@ -190,3 +198,38 @@ func open(t testing.TB, c storetest.Config) sessions.Store {
 func TestStore(t *testing.T)      { storetest.Run(t, open) }
 func TestDurability(t *testing.T) { storetest.RunDurability(t, open, nil) }
 func TestModel(t *testing.T)      { storetest.RunModel(t, open) }
+
+func TestMoving(t *testing.T) {
+	storetest.RunMoving(t, storetest.Moving{
+		Open: open,
+		Fill: func(t testing.TB, c storetest.Config) sessions.Store {
+			return openAt(t, sharedServer(t).url(), Config{Now: c.Now, ForImport: true}, c.Place)
+		},
+		Kill: copyKeys,
+		Refusal: func(t testing.TB, place string) error {
+			s, err := Open(t.Context(), Config{URL: urlAt(sharedServer(t).url(), place)})
+			if err != nil {
+				return err
+			}
+			return s.Close()
+		},
+	})
+}
+
+// copyKeys is what a process would leave that died now.
+func copyKeys(t testing.TB, place string) string {
+	t.Helper()
+	other, ctx := t.TempDir(), t.Context()
+	c := redis.NewClient(&redis.Options{Addr: sharedServer(t).addr(), DisableIdentity: true})
+	defer c.Close()
+	keys, err := c.Keys(ctx, prefixOf(place)+"*").Result()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, key := range keys {
+		if err := c.Copy(ctx, key, prefixOf(other)+strings.TrimPrefix(key, prefixOf(place)), 0, true).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return other
+}

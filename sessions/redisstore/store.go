@@ -38,6 +38,9 @@ type Config struct {
 	// work. "Not found" is an answer.
 	Observe func(op string, err error, d time.Duration)
 
+	// ForImport opens a store that an earlier import was left in the middle of, too.
+	ForImport bool
+
 	leaseFor time.Duration // 0: leaseFor
 	settle   time.Duration // 0: settleFor
 }
@@ -54,6 +57,7 @@ type Store struct {
 	me     string // this replica, in messages
 
 	leaseFor, settle time.Duration
+	filling          bool // Config.ForImport
 
 	laid      atomic.Bool // the format was looked at, and is ours
 	laying    sync.Mutex
@@ -107,7 +111,7 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 	s := &Store{
 		rdb: t.client(), prefix: t.prefix, wait: t.replicas, limit: c.MaxTransactions,
 		now: c.Now, log: c.Logger, seen: c.Observe, me: newToken()[:8],
-		leaseFor: c.leaseFor, settle: c.settle, closing: make(chan struct{}),
+		leaseFor: c.leaseFor, settle: c.settle, filling: c.ForImport, closing: make(chan struct{}),
 	}
 	s.end = sync.OnceValue(func() error {
 		if err := s.rdb.Close(); err != nil {

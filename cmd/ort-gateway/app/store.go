@@ -75,16 +75,36 @@ type moving interface {
 }
 
 // openForMoving opens the store for an export, or to be filled by an import.
-func openForMoving(_ context.Context, s *Settings, fill bool) (moving, error) {
-	store, err := boltstore.Open(boltstore.Config{Path: s.StorePath, MaxTransactions: s.MaxTransactions, ForImport: fill})
+func openForMoving(ctx context.Context, s *Settings, fill bool) (store moving, err error) {
+	if s.StoreURL.IsSet() {
+		store, err = movingShared(ctx, s, fill)
+	} else {
+		store, err = boltstore.Open(boltstore.Config{Path: s.StorePath, MaxTransactions: s.MaxTransactions, ForImport: fill})
+	}
 	if err != nil {
 		return nil, fmt.Errorf("ORT_STORE_URL: %w", err)
 	}
 	return store, nil
 }
 
+// movingShared opens the shared store, which must answer now.
+func movingShared(ctx context.Context, s *Settings, fill bool) (*redisstore.Store, error) {
+	store, err := redisstore.Open(ctx, redisstore.Config{URL: s.StoreURL.Reveal(), MaxTransactions: s.MaxTransactions, ForImport: fill})
+	if err != nil {
+		return nil, err
+	}
+	if err := store.Ready(ctx); err != nil {
+		store.Close()
+		return nil, err
+	}
+	return store, nil
+}
+
 // embeddedIsThere keeps an export from making an empty store.
 func embeddedIsThere(s *Settings) error {
+	if s.StoreURL.IsSet() {
+		return nil
+	}
 	if _, err := os.Stat(s.StorePath); err != nil {
 		return fmt.Errorf("ORT_STORE_URL: %s: %w", s.StorePath, pathCause(err))
 	}
@@ -95,6 +115,9 @@ func embeddedIsThere(s *Settings) error {
 type newFile string
 
 func isNew(s *Settings) newFile {
+	if s.StoreURL.IsSet() {
+		return ""
+	}
 	if _, err := os.Stat(s.StorePath); errors.Is(err, fs.ErrNotExist) {
 		return newFile(s.StorePath)
 	}
