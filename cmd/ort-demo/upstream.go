@@ -42,6 +42,6 @@ func (w *world) startIdP(l net.Listener) error {
 	}
 	w.idp = provider
 	w.idpURL = "http://" + l.Addr().String()
-	w.serve(l, provider)
+	w.stopIdP = w.serve(l, provider)
 	return nil
 }

@@ -29,6 +29,7 @@ type world struct {
 	idpURL  string // where the identity provider itself listens
 	idp     *idp.Provider
 	gateway *gateway
+	stopIdP func() // ends the identity provider alone; twice is fine
 	apps    []*demoApp
 	panel   *panel
 	closers []func()
@@ -136,8 +137,8 @@ func (w *world) pickAddress(port int) (string, error) {
 }
 
 // serve answers on a listener until the world ends. Open event streams are cut
-// then: they would never end by themselves.
-func (w *world) serve(l net.Listener, h http.Handler) {
+// then: they would never end by themselves. stop ends it earlier.
+func (w *world) serve(l net.Listener, h http.Handler) (stop func()) {
 	server := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second}
 	done := make(chan struct{})
 	go func() {
@@ -146,7 +147,9 @@ func (w *world) serve(l net.Listener, h http.Handler) {
 			fmt.Fprintf(os.Stderr, "ort-demo: serving %s: %v\n", l.Addr(), err)
 		}
 	}()
-	w.closers = append(w.closers, func() { _ = server.Close(); <-done })
+	stop = func() { _ = server.Close(); <-done }
+	w.closers = append(w.closers, stop)
+	return stop
 }
 
 // close ends everything, last started first.
