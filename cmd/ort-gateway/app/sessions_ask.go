@@ -81,9 +81,9 @@ func runSessionsList(ctx context.Context, p process, f *sessionFlags, _ []string
 	}
 	defer c.close()
 	out := bufio.NewWriter(p.stdout)
-	print := (&sessionTable{to: out, now: time.Now()}).page
+	show := (&sessionTable{to: out, now: time.Now()}).page
 	if f.json {
-		print = func(page []json.RawMessage) error { return printLines(out, page) }
+		show = func(page []json.RawMessage) error { return printLines(out, page) }
 	}
 	left, seen := f.limit, 0
 	for q := f.query(); ; {
@@ -95,7 +95,7 @@ func runSessionsList(ctx context.Context, p process, f *sessionFlags, _ []string
 		var page listedPage
 		err := c.read(ctx, http.MethodGet, "/sessions", q, &page)
 		if err == nil {
-			err = print(page.Sessions)
+			err = show(page.Sessions)
 		}
 		if err == nil {
 			err = out.Flush()
