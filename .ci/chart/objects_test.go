@@ -32,9 +32,9 @@ func decoder(t *testing.T) runtime.Decoder {
 }
 
 // objects decodes everything that is installed.
-func objects(t *testing.T, s scenario, kube string) []runtime.Object {
+func objects(t *testing.T, s scenario) []runtime.Object {
 	t.Helper()
-	files, err := render(theChart(t), s.values, install{kube: kube})
+	files, err := render(theChart(t), s.values, install{unchecked: true})
 	if err != nil {
 		t.Fatalf("%s: %v", s.name, err)
 	}
@@ -43,7 +43,7 @@ func objects(t *testing.T, s scenario, kube string) []runtime.Object {
 	for _, document := range documents(manifests(files)) {
 		object, _, err := d.Decode([]byte(document), nil, nil)
 		if err != nil {
-			t.Errorf("%s, %s: %v\n%s", s.name, kube, err, document)
+			t.Errorf("%s: %v\n%s", s.name, err, document)
 			continue
 		}
 		all = append(all, object)
@@ -83,23 +83,21 @@ func judge(t *testing.T, name string, pod *core.PodTemplateSpec) {
 // resources, and stops by itself within its grace period.
 func TestObjects(t *testing.T) {
 	for _, s := range scenarios(t) {
-		for _, kube := range forKube(s) {
-			for _, object := range objects(t, s, kube) {
-				name := fmt.Sprintf("%s, %s, %T", s.name, kube, object)
-				pod := podOf(object)
-				if pod == nil {
-					continue
-				}
-				judge(t, name, pod)
-				if token := pod.Spec.AutomountServiceAccountToken; token == nil || *token {
-					t.Errorf("%s: has the token of its service account", name)
-				}
-				if links := pod.Spec.EnableServiceLinks; links == nil || *links {
-					t.Errorf("%s: has service links", name)
-				}
-				for _, container := range pod.Spec.Containers {
-					checkContainer(t, name, container)
-				}
+		for _, object := range objects(t, s) {
+			name := fmt.Sprintf("%s, %T", s.name, object)
+			pod := podOf(object)
+			if pod == nil {
+				continue
+			}
+			judge(t, name, pod)
+			if token := pod.Spec.AutomountServiceAccountToken; token == nil || *token {
+				t.Errorf("%s: has the token of its service account", name)
+			}
+			if links := pod.Spec.EnableServiceLinks; links == nil || *links {
+				t.Errorf("%s: has service links", name)
+			}
+			for _, container := range pod.Spec.Containers {
+				checkContainer(t, name, container)
 			}
 		}
 	}
@@ -161,7 +159,7 @@ func seconds(t *testing.T, text string) int64 {
 func TestGracePeriodCoversTheEnd(t *testing.T) {
 	workloads := 0
 	for _, s := range scenarios(t) {
-		for _, object := range objects(t, s, "1.33.0") {
+		for _, object := range objects(t, s) {
 			pod := podOf(object)
 			if pod == nil || pod.Spec.Containers[0].Name != "ort-gateway" {
 				continue
@@ -182,7 +180,7 @@ func TestGracePeriodCoversTheEnd(t *testing.T) {
 // Bolt: one pod, always, with its claim; Redis: never fewer pods than before while the version changes.
 func TestWorkloads(t *testing.T) {
 	for _, s := range scenarios(t) {
-		for _, object := range objects(t, s, "1.33.0") {
+		for _, object := range objects(t, s) {
 			switch o := object.(type) {
 			case *apps.StatefulSet:
 				if *o.Spec.Replicas != 1 {
@@ -217,7 +215,7 @@ func TestServicesAndMonitors(t *testing.T) {
 	for _, s := range scenarios(t) {
 		var services []*core.Service
 		selector := map[string]string{}
-		for _, object := range objects(t, s, "1.33.0") {
+		for _, object := range objects(t, s) {
 			switch o := object.(type) {
 			case *core.Service:
 				services = append(services, o)
