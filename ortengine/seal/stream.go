@@ -24,7 +24,9 @@ var (
 type KeyError struct{ ID string }
 
 // Error names the key's id, which is no secret.
-func (e *KeyError) Error() string { return "sealed with the key " + e.ID + ", which is not in the ring" }
+func (e *KeyError) Error() string {
+	return "sealed with the key " + e.ID + ", which is not in the ring"
+}
 
 // A sealed stream is
 //

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"maps"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -303,6 +304,32 @@ var otherStores = []struct {
 	{"bolt", func(t *testing.T, st *stack) map[string]string {
 		return map[string]string{"ORT_STORE_URL": "bolt:" + filepath.Join(t.TempDir(), "moved.db"), "ORT_SEALING_KEYS_FILE": st.database() + ".key"}
 	}},
+	{"redis", func(t *testing.T, st *stack) map[string]string {
+		return map[string]string{"ORT_STORE_URL": redisForMove(t) + "/0?key_prefix=moved:", "ORT_SEALING_KEYS_FILE": st.database() + ".key"}
+	}},
+}
+
+// redisForMove starts an empty Redis and gives its URL.
+func redisForMove(t *testing.T) string {
+	t.Helper()
+	path, err := exec.LookPath("redis-server")
+	if err != nil {
+		missing(t, "redis-server is not installed: apt install redis-server")
+	}
+	addr, out := freePort(t), &output{}
+	host, port, _ := net.SplitHostPort(addr)
+	p := start(t, "redis", out, exec.CommandContext(t.Context(), path, "--bind", host, "--port", port, "--save", "", "--appendonly", "no", "--dir", t.TempDir()))
+	waitFor(t, "Redis to answer", func() bool {
+		if !p.running() {
+			t.Fatalf("redis-server ended: %s", tail(out.String(), 5))
+		}
+		c, err := net.Dial("tcp", addr)
+		if err != nil {
+			return false
+		}
+		return c.Close() == nil
+	})
+	return "redis://" + addr
 }
 
 // Sessions move into another store while nobody is logged out, and what ended stays ended.
@@ -342,8 +369,23 @@ func TestSessionsMove(t *testing.T) {
 			gone.dead(t)
 			silent(t, gone, "login_required") // its login cookie stays dead
 			st.app("app-two", a.browser).loginWith(t, url.Values{"prompt": {"none"}})
+			st.movesBack()
+			b.works(t)
 		})
 	}
+}
+
+// movesBack exports from the store that was moved into and imports into an embedded one again.
+func (st *stack) movesBack() {
+	st.t.Helper()
+	file := filepath.Join(st.t.TempDir(), "back.ort")
+	if err := st.gateway.terminate(20 * time.Second); err != nil {
+		st.t.Fatal(err)
+	}
+	st.sessions("export", file)
+	st.env["ORT_STORE_URL"] = "bolt:" + filepath.Join(st.t.TempDir(), "back.db")
+	st.sessions("import", file)
+	st.startGateway()
 }
 
 func (st *stack) imports(file string, env map[string]string) {
