@@ -54,7 +54,7 @@ var (
 	storeOperations = newList(
 		"add_transaction", "transaction", "drop_transaction", "tie_request_uri", "request_uri", "add_note", "note", "drop_note", "owing",
 		"add_code", "code", "create", "update", "session", "grant", "grants", "find",
-		"list", "lease", "watch", "sweep", "ready", "backup")
+		"list", "lease", "lease_grant", "waits", "remember", "sweep", "ready", "check", "backup", "export", "import")
 
 	// storeResults are in the order of the constants below.
 	storeResults = []string{"ok", "not_found", "error"}

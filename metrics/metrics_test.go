@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -304,6 +305,30 @@ func TestStoreTimer(t *testing.T) {
 	}
 	if want := `ort_gateway_store_operation_duration_seconds_sum{operation="lease"} 3.0`; !strings.Contains(got, want) {
 		t.Errorf("no %s", want)
+	}
+}
+
+// What the stores call their operations is in the list: else it would be counted
+// under other, and nobody would know of what.
+func TestStoreOperationsAreNamed(t *testing.T) {
+	files, err := filepath.Glob("../sessions/*store/*.go")
+	if err != nil || len(files) < 10 {
+		t.Fatal(files, err)
+	}
+	told := regexp.MustCompile(`\.observe(?:Wait)?\("(\w+)"`)
+	seen := map[string]bool{}
+	for _, file := range files {
+		for _, m := range told.FindAllStringSubmatch(read(t, file), -1) {
+			seen[m[1]] = true
+			if !slices.Contains(storeOperations.values, m[1]) {
+				t.Errorf("%s: operation %s is in no list", file, m[1])
+			}
+		}
+	}
+	for _, op := range storeOperations.values {
+		if !seen[op] && op != other {
+			t.Errorf("no store has an operation %s", op)
+		}
 	}
 }
 

@@ -1,0 +1,97 @@
+package e2e
+
+import (
+	"crypto/rand"
+	"encoding/base64"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ort-gateway/ort-gateway/metrics/promtest"
+)
+
+// startRedis starts a Redis that keeps nothing on disk.
+func startRedis(t *testing.T, address string) *process {
+	t.Helper()
+	path, err := exec.LookPath("redis-server")
+	if err != nil {
+		missing(t, "redis-server is not installed: apt-get install redis-server")
+	}
+	_, port, _ := net.SplitHostPort(address)
+	redis := start(t, "redis", &output{}, exec.Command(path, "--bind", "127.0.0.1", "--port", port, "--save", "", "--dir", t.TempDir()))
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		c, err := net.Dial("tcp", address)
+		if err == nil {
+			c.Close()
+			return redis
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("redis does not answer: %v\n%s", err, redis.out)
+		}
+	}
+}
+
+// When Redis stops, the operator is paged by the alert whose runbook says so, and by no other cause.
+func TestRedisStopsAndTheRightAlertFires(t *testing.T) {
+	address := freePort(t)
+	redis := startRedis(t, address)
+	key := make([]byte, 32)
+	rand.Read(key)
+	st := startStack(t, setup{embedded: true, env: map[string]string{
+		"ORT_STORE_URL": "redis://" + address, "ORT_SEALING_KEYS": "k1:" + base64.StdEncoding.EncodeToString(key),
+	}})
+	rules, err := os.ReadFile("../../../charts/ort-gateway/files/rules.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := promtest.Start(t, promtest.Config{
+		Job: "gw", Targets: []string{strings.TrimPrefix(st.admin, "http://")},
+		Rules: regexp.MustCompile(`(?m)^( +for:) .*$`).ReplaceAllString(string(rules), "$1 1s"),
+	})
+	a := st.app("app-one", nil)
+	a.login(t)
+	a.works(t)
+	const series = `ort_gateway_exchanges_total{result="ok"} == 1 and on () ort_gateway_sessions_active == 1 and on () ort_gateway_config_info{store="redis"}`
+	p.Until(t, "the exchange was scraped", func() bool {
+		samples, err := p.Query(series)
+		return err == nil && len(samples) == 1
+	})
+	if names := firing(t, p); len(names) > 0 {
+		t.Errorf("%v fire although nothing is wrong", names)
+	}
+
+	redis.kill()
+	for range 12 {
+		got, err := a.exchange()
+		if err != nil || got.status != http.StatusServiceUnavailable {
+			t.Fatalf("an exchange without Redis: %v, %v, want 503", got, err)
+		}
+	}
+	p.UntilFiring(t, "OrtGatewayStoreFailing")
+	for _, name := range firing(t, p) {
+		if !slices.Contains([]string{"OrtGatewayStoreFailing", "OrtGatewayExchangeBudgetFast", "OrtGatewayExchangeBudgetSlow"}, name) {
+			t.Errorf("%s fires: the store is away, nothing else", name)
+		}
+	}
+}
+
+// firing are the names of the alerts that fire now.
+func firing(t *testing.T, p *promtest.Server) (names []string) {
+	t.Helper()
+	rules, err := p.Rules()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range rules {
+		if r.State == "firing" {
+			names = append(names, r.Name)
+		}
+	}
+	return names
+}
