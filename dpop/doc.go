@@ -71,6 +71,10 @@
 //     proves the time, so iat must be there but is not held against the clock.
 //   - A repeated proof is answered with use_dpop_nonce where nonces are issued:
 //     an honest client that repeats a request recovers by itself.
+//   - The memory has no bound per key: a key costs a stranger nothing, so it would
+//     bound honest clients alone. What fills the memory costs him a signature for
+//     each entry, and honest clients one more round trip for a new nonce; without
+//     nonces it empties itself within ProofLifetime.
 //   - RSA keys have 2048 to 8192 bits and PS256 a salt as long as its hash.
 //   - Both "EdDSA" and "Ed25519" (RFC 9864) name Ed25519.
 package dpop

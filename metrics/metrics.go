@@ -16,13 +16,13 @@ const namespace = "ort_gateway"
 var (
 	// endpoints are those of the public and the admin listener.
 	endpoints = newList(
-		"authorization", "token", "revocation", "introspection", "par", "device",
+		"authorization", "token", "revocation", "introspection", "par", "device", "backchannel_authentication",
 		"end_session", "userinfo", "jwks", "discovery", "session", "events",
 		"backchannel_logout", "revoke_own", "forward", "admin")
 
 	// upstreamEndpoints are those that requests to the upstream go to.
 	upstreamEndpoints = newList(
-		"authorization", "token", "revocation", "introspection", "par", "device",
+		"authorization", "token", "revocation", "introspection", "par", "device", "backchannel_authentication",
 		"end_session", "userinfo", "jwks", "discovery", "forward")
 
 	// statusClasses are in the order of a status' first digit (Request).

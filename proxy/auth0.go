@@ -51,9 +51,9 @@ func auth0Paths(p *upstream.Provider) []struct {
 func (g *Gateway) addAuth0(t *routes, byPath map[string]*location, p *upstream.Provider) {
 	for _, a := range auth0Paths(p) {
 		if path, ok := g.pathOf(a.kind, a.published); ok {
-			t.alias(byPath, a.kind, a.path, path, p)
+			t.alias(byPath, location{kind: a.kind, alias: a.path, path: path, query: queryOf(a.published)}, p)
 		} else if a.kind == endpointRevocation && a.published == "" {
-			t.alias(byPath, endpointRevocation, a.path, ownRevocation, p)
+			t.alias(byPath, location{kind: endpointRevocation, alias: a.path, path: ownRevocation}, p)
 		}
 	}
 	issuer, err := url.Parse(p.Issuer)
@@ -68,19 +68,19 @@ func (g *Gateway) addAuth0(t *routes, byPath map[string]*location, p *upstream.P
 			break
 		}
 	}
-	t.alias(byPath, endpointDiscovery, "/.well-known/openid-configuration", own[0], p)
-	t.alias(byPath, endpointDiscovery, "/.well-known/oauth-authorization-server", server, p)
+	t.alias(byPath, location{kind: endpointDiscovery, alias: "/.well-known/openid-configuration", path: own[0]}, p)
+	t.alias(byPath, location{kind: endpointDiscovery, alias: "/.well-known/oauth-authorization-server", path: server}, p)
 }
 
-func (t *routes) alias(byPath map[string]*location, kind endpoint, path, at string, p *upstream.Provider) {
+func (t *routes) alias(byPath map[string]*location, l location, p *upstream.Provider) {
 	for taken := range byPath { // however it is spelled
-		if canonicalPath(taken) == canonicalPath(path) {
+		if canonicalPath(taken) == canonicalPath(l.alias) {
 			return
 		}
 	}
-	l := &location{kind: kind, path: at, alias: path, providers: []*upstream.Provider{p}}
-	byPath[path] = l
-	t.locations = append(t.locations, l)
+	l.providers = []*upstream.Provider{p}
+	byPath[l.alias] = &l
+	t.locations = append(t.locations, &l)
 }
 
 type calledPath struct{}
@@ -100,10 +100,7 @@ func (g *Gateway) leadToOwn(w http.ResponseWriter, r *http.Request, at *location
 	if at.kind == endpointEndSession {
 		query = returnTo(query)
 	}
-	target := g.Public.Scheme + "://" + g.Public.Host + at.path
-	if query != "" {
-		target += "?" + query
-	}
+	target := withQuery(g.Public.Scheme+"://"+g.Public.Host+at.path, at.query, query)
 	w.Header().Set("Location", target)
 	w.Header().Set("Cache-Control", "no-store")
 	status := http.StatusFound
@@ -121,10 +118,7 @@ func (g *Gateway) translate(w http.ResponseWriter, r *http.Request, at *location
 		return out, g.translateBody(w, out, at)
 	}
 	out := r.WithContext(context.WithValue(r.Context(), calledPath{}, r.URL.EscapedPath()))
-	target := at.path
-	if r.URL.RawQuery != "" {
-		target += "?" + r.URL.RawQuery
-	}
+	target := withQuery(at.path, at.query, r.URL.RawQuery)
 	u, err := url.ParseRequestURI(target)
 	if err != nil {
 		return nil, invalidRequest("The query cannot be read")
@@ -136,7 +130,7 @@ func (g *Gateway) translate(w http.ResponseWriter, r *http.Request, at *location
 // readsForms says whether an endpoint takes forms that the gateway reads.
 func (l *location) readsForms() bool {
 	switch l.kind {
-	case endpointToken, endpointRevocation, endpointIntrospection, endpointPAR, endpointDevice:
+	case endpointToken, endpointRevocation, endpointIntrospection, endpointPAR, endpointDevice, endpointBackchannel:
 		return true
 	}
 	return l.path == ownRevocation

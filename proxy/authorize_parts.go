@@ -6,9 +6,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-	"time"
 
-	"github.com/ort-gateway/ort-gateway/ortengine"
 	"github.com/ort-gateway/ort-gateway/proxy/rewrite"
 )
 
@@ -35,13 +33,8 @@ func (a *authorization) bodyPart(w http.ResponseWriter, r *http.Request) (*part,
 	if r.Body == nil || r.Body == http.NoBody || r.ContentLength == 0 {
 		return nil, nil
 	}
-	connection := http.NewResponseController(w)
-	connection.SetReadDeadline(time.Now().Add(bodyTimeout))
-	raw, err := io.ReadAll(io.LimitReader(r.Body, maxBody+1))
-	connection.SetReadDeadline(time.Time{})
-	if err != nil {
-		e := invalidRequest("The body could not be read")
-		e.Cause = err
+	raw, e := readUpTo(w, r, maxBody+1)
+	if e != nil {
 		return nil, errPage{e}
 	}
 	r.Body = struct {
@@ -52,7 +45,7 @@ func (a *authorization) bodyPart(w http.ResponseWriter, r *http.Request) (*part,
 	doubtful := a.mentions(text)
 	switch {
 	case len(raw) > maxBody && (isForm || doubtful || a.Engine.Policy.HasOnlineOnly()):
-		return nil, errPage{refusal(http.StatusRequestEntityTooLarge, ortengine.InvalidRequest, "The body is larger than 1 MiB")}
+		return nil, errPage{tooLarge()}
 	case !isForm && doubtful:
 		return nil, errPage{invalidRequest("An authorization request must be application/x-www-form-urlencoded, uncompressed")}
 	case len(raw) == 0:

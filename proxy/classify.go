@@ -17,6 +17,7 @@ const (
 	endpointIntrospection                   // RFC 7662
 	endpointPAR                             // RFC 9126
 	endpointDevice                          // RFC 8628 section 3.1
+	endpointBackchannel                     // OpenID Connect CIBA section 7
 	endpointEndSession                      // OpenID Connect RP-Initiated Logout
 	endpointBelowEndSession                 // its confirmation pages
 	endpointUserinfo                        // OpenID Connect Core section 5.3

@@ -49,10 +49,11 @@ const (
 type cors struct {
 	g       *Gateway
 	allowed *recent[corsKey, allowance] // a yes alone is remembered
+	asking  *asking[string, allowance]  // by origin
 }
 
 func newCORS(g *Gateway) *cors {
-	return &cors{g: g, allowed: newRecent[corsKey, allowance](maxCORS, g.Now)}
+	return &cors{g: g, allowed: newRecent[corsKey, allowance](maxCORS, g.Now), asking: newAsking[string, allowance](g.Now)}
 }
 
 // crossOrigin says whether browsers of other origins call an endpoint with DPoP.
@@ -121,23 +122,27 @@ func (c *cors) decorate(h http.Header, r *http.Request, at *location, client str
 		c.override(h, origin)
 		return
 	}
-	if a, ok := c.of(r.Context(), r, at, client, origin); ok {
+	if a, ok := c.of(r.Context(), at, client, origin); ok {
 		c.write(h, a)
 	}
 }
 
-func (c *cors) of(ctx context.Context, r *http.Request, at *location, client, origin string) (allowance, bool) {
+func (c *cors) of(ctx context.Context, at *location, client, origin string) (allowance, bool) {
 	keys := []corsKey{{client: client, origin: origin}, {origin: origin, asked: true}}
 	for _, k := range keys {
 		if a, ok := c.allowed.get(k); ok {
 			return a, true
 		}
 	}
-	a, ok, answered := c.ask(ctx, r, at, origin)
-	if ok {
-		c.remember(keys[1], a)
+	if len(origin) > maxName {
+		return allowance{}, false
 	}
-	for i := 0; !answered && !ok && i < len(keys); i++ { // a yes is good while the upstream is down
+	got := c.asking.ask(ctx, origin, func(ctx context.Context) answer[allowance] { return c.ask(ctx, at, origin) })
+	if got.yes {
+		c.remember(keys[1], got.value)
+	}
+	a, ok := got.value, got.yes
+	for i := 0; !got.there && !ok && i < len(keys); i++ { // a yes is good while the upstream is down
 		a, ok = c.allowed.stale(keys[i])
 	}
 	return a, ok
@@ -169,40 +174,36 @@ func addToList(h http.Header, name string, elements ...string) {
 	}
 }
 
-// askTimeout bounds a preflight of the gateway's own.
-const askTimeout = 5 * time.Second
-
 // ask sends a preflight for an origin to the upstream's token endpoint, or to the
 // one that the client called. It does not name DPoP, of which the upstream knows
 // nothing. answered says that the upstream is there, whatever it said.
-func (c *cors) ask(ctx context.Context, r *http.Request, at *location, origin string) (a allowance, ok, answered bool) {
-	ctx, cancel := context.WithTimeout(ctx, askTimeout)
-	defer cancel()
-	path := at.path
+func (c *cors) ask(ctx context.Context, at *location, origin string) (a answer[allowance]) {
+	path := withQuery(at.path, at.query)
 	if at.own() {
 		if len(at.providers) == 0 {
-			return allowance{}, false, false
+			return a
 		}
 		token, err := url.Parse(at.providers[0].Token)
 		if err != nil {
-			return allowance{}, false, false
+			return a
 		}
-		path = token.EscapedPath()
+		path = token.RequestURI()
 	}
 	out, err := http.NewRequestWithContext(ctx, http.MethodOptions, c.g.Upstream.Scheme+"://"+c.g.Upstream.Host+path, nil)
 	if err != nil {
-		return allowance{}, false, false
+		return a
 	}
 	upstream.PublicName(out, c.g.Public)
 	out.Header.Set("Origin", origin)
 	out.Header.Set(requestMethod, http.MethodPost)
 	resp, err := c.g.Transport.RoundTrip(out)
 	if err != nil {
-		return allowance{}, false, false
+		return a
 	}
 	resp.Body.Close()
-	a, ok = allowanceIn(resp.Header, origin)
-	return a, ok, resp.StatusCode < 500
+	a.value, a.yes = allowanceIn(resp.Header, origin)
+	a.there = resp.StatusCode < 500
+	return a
 }
 
 // auth0Client is a field that Auth0's SDKs send of themselves, and no other
@@ -244,7 +245,7 @@ func checkMethod(r *http.Request, at *location) *ortengine.Error {
 // 8628 section 3.1, RFC 9126 section 2.1), though there are upstreams that take
 // one.
 func (l *location) postOnly() bool {
-	return l.kind == endpointToken || l.kind == endpointDevice || l.kind == endpointPAR
+	return l.kind == endpointToken || l.kind == endpointDevice || l.kind == endpointBackchannel || l.kind == endpointPAR
 }
 
 // crossOrigin handles what is no POST at an endpoint for POSTs: preflights, and

@@ -4,6 +4,7 @@
 //	endpoint                     what happens
 //	authorization, PAR           a request for online_access is recorded and rewritten
 //	token                        code and ORT exchanges; other grants lose online_access
+//	device, CIBA                 lose online_access; no refresh token comes of them
 //	revocation                   of an ORT: its session ends
 //	introspection, end session   an ORT never reaches the upstream
 //	discovery                    the upstream's document with what the gateway adds
@@ -45,6 +46,12 @@
 //   - offline_access that the gateway itself put into a request of an online-only
 //     client stays when the upstream sends that request back to it, in a form or a
 //     redirect. Which requests those are is remembered by this process for an hour.
+//   - What the gateway asks the upstream because a stranger came (an origin, a
+//     redirect_uri) it asks once at a time, 32 such questions at most; a no is good
+//     for ten seconds. Bodies that it reads take 64 MiB in memory together; those of
+//     up to 16 KiB do not count.
+//   - A query that an endpoint is published with goes along in the gateway's own
+//     calls of it.
 //   - An allowance that the upstream gave when it was asked (a preflight names no
 //     client) is not one of a client's own answers: each is remembered for itself.
 package proxy

@@ -66,6 +66,7 @@ type Gateway struct {
 	blind     *recent[[sha256.Size]byte, string] // redirect_uris, by the state, of requests whose browser could not be told
 	rewritten *recent[string, struct{}]          // code challenges that the gateway put into requests of online-only clients
 	streams   *streams
+	held      memory       // of request bodies
 	own       http.Handler // below /_ort/
 	routes    atomic.Pointer[routes]
 	handlers  [endpointCount]handler
@@ -97,6 +98,7 @@ func New(c Config) (*Gateway, error) {
 		Upstream: c.Upstream, Public: c.Public, TrustedProxies: c.TrustedProxies, Transport: c.Metrics.Timed(c.Transport, endpointOf),
 		CookieNames: []string{secureCookie, plainCookie}, Logger: c.Logger, Unavailable: g.badGateway,
 	})
+	g.held.limit = maxHeld
 	g.cors = newCORS(g)
 	g.logins = &loginCookies{names: c.LoginCookies, now: c.Now}
 	g.owners = newRedirectOwners(g)
@@ -109,6 +111,7 @@ func New(c Config) (*Gateway, error) {
 		endpointRevocation:    g.revoke,      // RFC 7009
 		endpointIntrospection: g.introspect,  // RFC 7662
 		endpointDevice:        g.device,      // RFC 8628
+		endpointBackchannel:   g.device,      // OpenID Connect CIBA
 		endpointEndSession:    g.endSession,  // OIDC RP-Initiated Logout
 		endpointDiscovery:     g.discover,    // OIDC Discovery, RFC 8414
 		endpointUserinfo:      g.passThrough, // OIDC Core section 5.3
@@ -137,7 +140,9 @@ func (g *Gateway) ownRoutes() http.Handler {
 func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	known := g.routes.Load()
 	if known == nil {
-		g.Metadata.Retry(r.Context())
+		ctx, cancel := context.WithTimeout(r.Context(), g.UpstreamTimeout)
+		g.Metadata.Retry(ctx)
+		cancel()
 		if known = g.routes.Load(); known == nil {
 			g.notReady(w, r)
 			return
@@ -211,7 +216,8 @@ var errSilent = errors.New("the upstream is silent")
 
 // answer runs a handler, writes its error, and counts.
 func (g *Gateway) answer(w http.ResponseWriter, r *http.Request, h handler, at *location) {
-	r = g.forwarder.withIDs(r)
+	r, release := g.holding(g.forwarder.withIDs(r))
+	defer release()
 	r = r.WithContext(context.WithValue(r.Context(), endpointKey, at))
 	counted := &statusWriter{ResponseWriter: w}
 	err := g.handle(counted, r, h, at)

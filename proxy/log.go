@@ -14,6 +14,7 @@ type contextKey int
 const (
 	idsKey contextKey = iota
 	endpointKey
+	heldKey
 )
 
 // endpointOf names the endpoint that a request to the upstream is for.

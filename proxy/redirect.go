@@ -27,10 +27,12 @@ const maxOwners = 10000
 type redirectOwners struct {
 	g     *Gateway
 	known *recent[[sha256.Size]byte, struct{}]
+	// asking is by ownerKey.
+	asking *asking[[sha256.Size]byte, struct{}]
 }
 
 func newRedirectOwners(g *Gateway) *redirectOwners {
-	return &redirectOwners{g: g, known: newRecent[[sha256.Size]byte, struct{}](maxOwners, g.Now)}
+	return &redirectOwners{g: g, known: newRecent[[sha256.Size]byte, struct{}](maxOwners, g.Now), asking: newAsking[[sha256.Size]byte, struct{}](g.Now)}
 }
 
 func ownerKey(client, redirectURI string) [sha256.Size]byte {
@@ -84,7 +86,7 @@ func (o *redirectOwners) deliver(r *http.Request, p *upstream.Provider, form *re
 	if u, err := url.Parse(uri); err != nil || !u.IsAbs() || u.Fragment != "" || strings.ContainsAny(uri, "\r\n\t \\#") {
 		return "", false
 	}
-	if _, ok := o.known.get(ownerKey(client, uri)); !ok && !o.ask(r.Context(), p, client, uri) {
+	if !o.owns(r.Context(), p, client, uri) {
 		return "", false
 	}
 	pairs := [][2]string{{"error", e.Code}, {"error_description", e.Description}}
@@ -112,14 +114,25 @@ func inFragment(form *rewrite.Form) (fragment, ok bool) {
 	return false, false
 }
 
+// owns says whether a client owns a redirect_uri, by what was seen or by asking.
+func (o *redirectOwners) owns(ctx context.Context, p *upstream.Provider, client, uri string) bool {
+	key := ownerKey(client, uri)
+	if _, ok := o.known.get(key); ok {
+		return true
+	}
+	got := o.asking.ask(ctx, key, func(ctx context.Context) answer[struct{}] { return o.ask(ctx, p, client, uri) })
+	if got.yes {
+		o.known.add(key, struct{}{}, ownerLife)
+	}
+	return got.yes
+}
+
 // ask asks the upstream whether a client owns a redirect_uri: an authorization
 // request without cookies that may show no page has to be answered there.
-func (o *redirectOwners) ask(ctx context.Context, p *upstream.Provider, client, uri string) bool {
-	ctx, cancel := context.WithTimeout(ctx, o.g.UpstreamTimeout)
-	defer cancel()
+func (o *redirectOwners) ask(ctx context.Context, p *upstream.Provider, client, uri string) (a answer[struct{}]) {
 	endpoint, err := url.Parse(p.Authorization)
 	if err != nil {
-		return false
+		return a
 	}
 	sum := sha256.Sum256([]byte(rand.Text()))
 	query := url.Values{
@@ -127,20 +140,19 @@ func (o *redirectOwners) ask(ctx context.Context, p *upstream.Provider, client, 
 		"state": {rand.Text()}, "nonce": {rand.Text()},
 		"code_challenge": {base64.RawURLEncoding.EncodeToString(sum[:])}, "code_challenge_method": {"S256"},
 	}
-	out, err := http.NewRequestWithContext(ctx, http.MethodGet, o.g.Upstream.Scheme+"://"+o.g.Upstream.Host+endpoint.EscapedPath()+"?"+query.Encode(), nil)
+	out, err := http.NewRequestWithContext(ctx, http.MethodGet, o.g.Upstream.Scheme+"://"+o.g.Upstream.Host+withQuery(endpoint.EscapedPath(), endpoint.RawQuery, query.Encode()), nil)
 	if err != nil {
-		return false
+		return a
 	}
 	upstream.PublicName(out, o.g.Public)
 	resp, err := o.g.Transport.RoundTrip(out)
 	if err != nil {
-		return false
+		return a
 	}
 	resp.Body.Close()
+	a.there = resp.StatusCode < 500
 	location := resp.Header.Get("Location")
-	if _, ok := rewrite.LocationParams(location); !ok || !isRedirect(resp.StatusCode) || !leadsTo(location, uri) {
-		return false
-	}
-	o.known.add(ownerKey(client, uri), struct{}{}, ownerLife)
-	return true
+	_, ok := rewrite.LocationParams(location)
+	a.yes = ok && isRedirect(resp.StatusCode) && leadsTo(location, uri)
+	return a
 }

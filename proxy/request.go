@@ -1,22 +1,16 @@
 package proxy
 
 import (
-	"errors"
-	"io"
 	"mime"
 	"net/http"
 	"net/url"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/ort-gateway/ort-gateway/ortengine"
 	"github.com/ort-gateway/ort-gateway/proxy/rewrite"
 	"github.com/ort-gateway/ort-gateway/proxy/upstream"
 )
-
-// maxBody bounds the body of a request that the gateway reads, in bytes.
-const maxBody = 1 << 20
 
 // manyTimes are the parameters that may stand in a request more than once (RFC
 // 8707 section 2).
@@ -83,31 +77,11 @@ func checkFormHeader(h http.Header) *ortengine.Error {
 	return nil
 }
 
-// bodyTimeout is how long a body that the gateway reads may take.
-const bodyTimeout = 30 * time.Second
-
-func readBody(w http.ResponseWriter, r *http.Request) ([]byte, *ortengine.Error) {
-	connection := http.NewResponseController(w) // a body that comes in drops holds nobody up
-	connection.SetReadDeadline(time.Now().Add(bodyTimeout))
-	defer connection.SetReadDeadline(time.Time{})
-	raw, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
-	var tooLarge *http.MaxBytesError
-	switch {
-	case errors.As(err, &tooLarge):
-		return nil, refusal(http.StatusRequestEntityTooLarge, ortengine.InvalidRequest, "The body is larger than 1 MiB")
-	case err != nil:
-		e := invalidRequest("The body could not be read")
-		e.Cause = err
-		return nil, e
-	}
-	return raw, nil
-}
-
 // tokenParameters decide about tokens. In the query they would be read by an
 // upstream that merges query and body, and not by the gateway.
 var tokenParameters = []string{
 	"grant_type", "code", "code_verifier", "refresh_token", "token", "scope", "audience", "resource",
-	"client_id", "client_secret", "client_assertion", "device_code", "username", "password",
+	"client_id", "client_secret", "client_assertion", "device_code", "auth_req_id", "username", "password",
 }
 
 func checkQuery(query string) *ortengine.Error {

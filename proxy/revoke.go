@@ -100,7 +100,8 @@ func (g *Gateway) authenticated(ctx context.Context, f *formRequest, p *upstream
 	ask := *f
 	if f.at.path != path { // an ORT that came to the end-session endpoint, or to the gateway's own
 		ask.Request = f.WithContext(ctx)
-		ask.URL, ask.RequestURI = &url.URL{Path: path}, path
+		query := queryOf(p.Revocation)
+		ask.URL, ask.RequestURI = &url.URL{Path: path, RawQuery: query}, withQuery(path, query)
 		ask.form.Del("refresh_token")
 	}
 	ask.form.Set("token", rand.Text())

@@ -114,7 +114,7 @@ func startRig(t testing.TB, direct bool, options ...rigOption) *rig {
 	if c.Verifier, err = dpop.New(dpop.Config{Nonces: nonces, Replay: dpop.NewMemoryReplay(0, nil, nonces != nil)}); err != nil {
 		t.Fatal(err)
 	}
-	c.Metadata, err = upstream.NewMetadata(upstream.MetadataConfig{Issuers: c.Issuers, Upstream: at, Client: c.Transport,
+	c.Metadata, err = upstream.NewMetadata(upstream.MetadataConfig{Issuers: c.Issuers, Upstream: at, Client: c.Transport, Now: c.Now,
 		Changed: func(s *upstream.State) { r.Learn(s) }})
 	if err != nil {
 		t.Fatal(err)

@@ -15,6 +15,7 @@ import (
 type location struct {
 	kind      endpoint
 	path      string // the upstream's own
+	query     string // the upstream's own, of a published URL that has one
 	alias     string // one of Auth0's paths that stands for it, empty: none does
 	providers []*upstream.Provider
 }
@@ -27,6 +28,7 @@ var endpointNames = [endpointCount]string{
 	endpointIntrospection: "introspection",
 	endpointPAR:           "par",
 	endpointDevice:        "device",
+	endpointBackchannel:   "backchannel_authentication",
 	endpointEndSession:    "end_session",
 	endpointUserinfo:      "userinfo",
 	endpointJWKS:          "jwks",
@@ -140,15 +142,16 @@ func (g *Gateway) Learn(s *upstream.State) {
 		}{
 			{endpointAuthorization, p.Authorization}, {endpointToken, p.Token}, {endpointRevocation, p.Revocation},
 			{endpointIntrospection, p.Introspection}, {endpointPAR, p.PushedAuthorization}, {endpointDevice, p.DeviceAuthorization},
+			{endpointBackchannel, p.BackchannelAuthentication},
 			{endpointEndSession, p.EndSession}, {endpointUserinfo, p.Userinfo}, {endpointJWKS, p.JWKS},
 		} {
 			if path, ok := g.pathOf(e.kind, e.published); ok {
-				t.add(byPath, e.kind, path, p)
+				t.add(byPath, location{kind: e.kind, path: path, query: queryOf(e.published)}, p)
 			}
 		}
 		if issuer, err := url.Parse(p.Issuer); err == nil {
 			for _, path := range upstream.DiscoveryPaths(issuer) {
-				t.add(byPath, endpointDiscovery, path, p)
+				t.add(byPath, location{kind: endpointDiscovery, path: path}, p)
 			}
 		}
 	}
@@ -163,16 +166,37 @@ func (g *Gateway) Learn(s *upstream.State) {
 	g.routes.Store(t)
 }
 
-func (t *routes) add(byPath map[string]*location, kind endpoint, path string, p *upstream.Provider) {
-	if l, ok := byPath[path]; ok {
-		if l.kind == kind {
-			l.providers = append(l.providers, p)
+func (t *routes) add(byPath map[string]*location, l location, p *upstream.Provider) {
+	if there, ok := byPath[l.path]; ok {
+		if there.kind == l.kind {
+			there.providers = append(there.providers, p)
 		}
 		return
 	}
-	l := &location{kind: kind, path: path, providers: []*upstream.Provider{p}}
-	byPath[path] = l
-	t.locations = append(t.locations, l)
+	l.providers = []*upstream.Provider{p}
+	byPath[l.path] = &l
+	t.locations = append(t.locations, &l)
+}
+
+// queryOf is the query that a published endpoint has of its own: some providers
+// keep a policy or tenant there (RFC 6749 section 3.1).
+func queryOf(published string) string {
+	u, err := url.Parse(published)
+	if err != nil {
+		return ""
+	}
+	return u.RawQuery
+}
+
+// withQuery is a path with queries behind it, those that are not empty.
+func withQuery(path string, queries ...string) string {
+	mark := "?"
+	for _, q := range queries {
+		if q != "" {
+			path, mark = path+mark+q, "&"
+		}
+	}
+	return path
 }
 
 // pathOf is the path of a published endpoint, if it is on the public origin: only

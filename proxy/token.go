@@ -13,11 +13,13 @@ import (
 	"github.com/ort-gateway/ort-gateway/sessions"
 )
 
-// Grant types (RFC 6749 sections 4.1.3 and 6, RFC 8628 section 3.4).
+// Grant types (RFC 6749 sections 4.1.3 and 6, RFC 8628 section 3.4, OpenID Connect
+// CIBA section 10.1).
 const (
 	grantCode    = "authorization_code"
 	grantRefresh = "refresh_token"
 	grantDevice  = "urn:ietf:params:oauth:grant-type:device_code"
+	grantCIBA    = "urn:openid:params:grant-type:ciba"
 )
 
 // token handles the token endpoint, by grant type.
@@ -223,8 +225,8 @@ func (g *Gateway) otherGrant(w http.ResponseWriter, f *formRequest) error {
 	if asked || dropped {
 		body = []byte(f.form.String())
 	}
-	if f.form.Get("grant_type") == grantDevice {
-		noted, err := g.Engine.DeviceAsked(f.Context(), f.form.Get("device_code"))
+	if code, polls := pollsWith(f.form); polls {
+		noted, err := g.Engine.DeviceAsked(f.Context(), code)
 		if err != nil {
 			return err
 		}
@@ -233,7 +235,20 @@ func (g *Gateway) otherGrant(w http.ResponseWriter, f *formRequest) error {
 	return g.passToken(w, f, body, strip)
 }
 
-// device passes a device authorization request (RFC 8628 section 3.1).
+// pollsWith is what a request polls with whose user answers elsewhere (RFC 8628
+// section 3.4, OpenID Connect CIBA section 10.1).
+func pollsWith(form *rewrite.Form) (code string, polls bool) {
+	switch form.Get("grant_type") {
+	case grantDevice:
+		return form.Get("device_code"), true
+	case grantCIBA:
+		return form.Get("auth_req_id"), true
+	}
+	return "", false
+}
+
+// device passes a device authorization request (RFC 8628 section 3.1), or one that
+// starts a login on the user's own device (OpenID Connect CIBA section 7.1).
 func (g *Gateway) device(w http.ResponseWriter, r *http.Request, at *location) error {
 	if r.Method != http.MethodPost {
 		return g.crossOrigin(w, r, at)
@@ -260,7 +275,11 @@ func (g *Gateway) device(w http.ResponseWriter, r *http.Request, at *location) e
 		return silence(at, err)
 	}
 	if asked && !rewrite.HasScope(scope, offlineAccess) && reply.object != nil {
-		if code, ok := reply.object.Text("device_code"); ok {
+		name := "device_code"
+		if at.kind == endpointBackchannel {
+			name = "auth_req_id"
+		}
+		if code, ok := reply.object.Text(name); ok {
 			if err := g.Engine.NoteDevice(r.Context(), at.places()[0], f.client, code, g.forwarder.clientAddr(r)); err != nil {
 				return err
 			}

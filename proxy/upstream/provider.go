@@ -11,20 +11,22 @@ import (
 // Provider is what one issuer publishes of itself (OIDC Discovery section 3, RFC
 // 8414 section 2). URLs are as published.
 type Provider struct {
-	Issuer               string   `json:"issuer"`
-	Authorization        string   `json:"authorization_endpoint"`
-	Token                string   `json:"token_endpoint"`
-	Revocation           string   `json:"revocation_endpoint"`
-	Introspection        string   `json:"introspection_endpoint"`
-	PushedAuthorization  string   `json:"pushed_authorization_request_endpoint"`
-	DeviceAuthorization  string   `json:"device_authorization_endpoint"`
-	EndSession           string   `json:"end_session_endpoint"`
-	Userinfo             string   `json:"userinfo_endpoint"`
-	JWKS                 string   `json:"jwks_uri"`
-	ChallengeMethods     []string `json:"code_challenge_methods_supported"`
-	SubjectTypes         []string `json:"subject_types_supported"`
-	IssParameter         bool     `json:"authorization_response_iss_parameter_supported"`
-	TokenEndpointMethods []string `json:"token_endpoint_auth_methods_supported"`
+	Issuer              string `json:"issuer"`
+	Authorization       string `json:"authorization_endpoint"`
+	Token               string `json:"token_endpoint"`
+	Revocation          string `json:"revocation_endpoint"`
+	Introspection       string `json:"introspection_endpoint"`
+	PushedAuthorization string `json:"pushed_authorization_request_endpoint"`
+	DeviceAuthorization string `json:"device_authorization_endpoint"`
+	EndSession          string `json:"end_session_endpoint"`
+	// BackchannelAuthentication is CIBA's (OpenID Connect CIBA section 4).
+	BackchannelAuthentication string   `json:"backchannel_authentication_endpoint"`
+	Userinfo                  string   `json:"userinfo_endpoint"`
+	JWKS                      string   `json:"jwks_uri"`
+	ChallengeMethods          []string `json:"code_challenge_methods_supported"`
+	SubjectTypes              []string `json:"subject_types_supported"`
+	IssParameter              bool     `json:"authorization_response_iss_parameter_supported"`
+	TokenEndpointMethods      []string `json:"token_endpoint_auth_methods_supported"`
 
 	// Documents are the published bytes by their path, for the discovery endpoint.
 	Documents map[string]Document `json:"-"`
@@ -96,7 +98,7 @@ func (p *Provider) merge(o *Provider) {
 	for _, f := range []struct{ to, from *string }{
 		{&p.Issuer, &o.Issuer}, {&p.Authorization, &o.Authorization}, {&p.Token, &o.Token}, {&p.Revocation, &o.Revocation},
 		{&p.Introspection, &o.Introspection}, {&p.PushedAuthorization, &o.PushedAuthorization},
-		{&p.DeviceAuthorization, &o.DeviceAuthorization}, {&p.EndSession, &o.EndSession}, {&p.Userinfo, &o.Userinfo}, {&p.JWKS, &o.JWKS},
+		{&p.DeviceAuthorization, &o.DeviceAuthorization}, {&p.BackchannelAuthentication, &o.BackchannelAuthentication}, {&p.EndSession, &o.EndSession}, {&p.Userinfo, &o.Userinfo}, {&p.JWKS, &o.JWKS},
 	} {
 		if *f.to == "" {
 			*f.to = *f.from

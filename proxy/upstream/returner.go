@@ -55,7 +55,7 @@ func (r *Returner) Return(ctx context.Context, issuer, client, credential string
 	if field == "token" {
 		form.Set("token_type_hint", "refresh_token")
 	}
-	out, err := http.NewRequestWithContext(ctx, http.MethodPost, r.Upstream.Scheme+"://"+r.Upstream.Host+u.EscapedPath(), strings.NewReader(form.Encode()))
+	out, err := http.NewRequestWithContext(ctx, http.MethodPost, r.Upstream.Scheme+"://"+r.Upstream.Host+u.RequestURI(), strings.NewReader(form.Encode()))
 	if err != nil {
 		return false
 	}
