@@ -99,17 +99,19 @@ func connectFault(err error) string {
 	var verify *tls.CertificateVerificationError
 	_, moved := redis.IsMovedError(err)
 	switch {
+	case redis.HasErrorPrefix(err, "WRONGTYPE"):
+		return "its key meta is of another program: give another key_prefix"
 	case redis.HasErrorPrefix(err, "WRONGPASS"):
 		return "the server refuses the user or the password"
 	case redis.IsAuthError(err):
 		return "the server asks for a password, or refuses this one (a user goes in front of it: redis://USER:PASSWORD@HOST)"
 	case redis.IsPermissionError(err):
-		return "the user may not do what the store needs: give it ~PREFIX* &PREFIX* +@read +@write +@scripting +@pubsub +@connection, without blocking EVALSHA"
-	case redis.HasErrorPrefix(err, "ERR unknown command"), redis.HasErrorPrefix(err, "unknown command"):
+		return "the user may not do what the store needs: ACL SETUSER … ~PREFIX* &PREFIX* +@all -@dangerous -@admin +info, where PREFIX is the key_prefix (ort:)"
+	case redis.HasErrorPrefix(err, "unknown command"):
 		return "the server has no scripting (EVAL, EVALSHA): use one that has"
-	case redis.HasErrorPrefix(err, "ERR This instance has cluster support disabled"):
+	case redis.HasErrorPrefix(err, "This instance has cluster support disabled"):
 		return "the URL has addr=, but the server is no Cluster"
-	case redis.HasErrorPrefix(err, "ERR DB index is out of range"):
+	case redis.HasErrorPrefix(err, "DB index is out of range"):
 		return "the server has no database of this number"
 	case moved:
 		return "the server is part of a Cluster: name another of its nodes with addr=HOST:PORT"

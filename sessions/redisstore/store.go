@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -119,14 +120,16 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 		}
 		return nil
 	})
-	first, done := context.WithTimeout(ctx, opTimeout)
-	defer done()
-	switch err := s.lay(first); {
+	switch err := s.lay(ctx); {
 	case isFault(err):
 		_ = s.end()
 		return nil, err
 	case err != nil:
-		s.log.Warn("the session store does not answer; it is tried again", "error", err.Error())
+		hint := ""
+		if strings.HasPrefix(c.URL, "rediss:") {
+			hint = "rediss:// asks for TLS: a server without is silent"
+		}
+		s.log.Warn("the session store does not answer; it is tried again", "error", err.Error(), "hint", hint)
 	}
 	background, stop := context.WithCancel(context.Background())
 	s.stop = stop
