@@ -29,12 +29,17 @@ var loadChart = sync.OnceValues(func() (*helmchart.Chart, error) { return loader
 
 func theChart(t *testing.T) *helmchart.Chart {
 	t.Helper()
+	if update {
+		updateSchema.Do(func() { TestSchema(t) }) // what is written after it is judged by it
+	}
 	c, err := loadChart()
 	if err != nil {
 		t.Fatal(err)
 	}
 	return c
 }
+
+var updateSchema sync.Once
 
 // theSchema is the chart's schema, compiled once: helm compiles it at each look.
 var theSchema = sync.OnceValues(func() (*jsonschema.Schema, error) {

@@ -32,7 +32,7 @@ func otherValue(v *value, present any) any {
 		"monitor.metricRelabelings": []any{map[string]any{"action": "drop"}}, "sidecar.idpOtherPorts": []any{7080},
 		"prometheusRule.excludeRules": []any{"OrtGatewayAbsent"}, "prometheusRule.thresholds": map[string]any{"OrtGatewayDiskLow": "7"},
 		"prometheusRule.for": map[string]any{"OrtGatewayDiskLow": "7m"}, "prometheusRule.objectives.exchanges": "0.9", "prometheusRule.objectives.latency": "0.9",
-		"backup.schedules": map[string]any{"other": "1 2 * * *"}, "networkPolicy.storePorts": []any{7},
+		"networkPolicy.storePorts":  []any{7},
 		"networkPolicy.extraEgress": []any{map[string]any{"ports": []any{map[string]any{"port": 7}}}},
 	}[v.path]; ok {
 		return own

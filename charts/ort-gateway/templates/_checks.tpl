@@ -100,6 +100,9 @@
 {{- if not .Values.secrets.adminToken.existingSecret -}}
 {{- fail "backup.enabled is set and secrets.adminToken.existingSecret is not: the copy is asked of the session API, which needs a token" -}}
 {{- end -}}
+{{- if not .Values.secrets.sealingKeys.existingSecret -}}
+{{- fail "backup.enabled is set and secrets.sealingKeys.existingSecret is not: a copy opens with the sealing keys alone, and those that the gateway made are lost with the volume; put them into a Secret (README, Backup)" -}}
+{{- end -}}
 {{- if not .Values.backup.existingClaim -}}
 {{- fail "backup.enabled is set and backup.existingClaim is not: give the claim that the copies go to" -}}
 {{- end -}}

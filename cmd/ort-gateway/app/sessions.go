@@ -20,8 +20,9 @@ ORT_ADMIN_TOKEN_FILE). Sessions that ended are shown until their absolute deadli
   ort-gateway sessions end ID [--json]
   ort-gateway sessions end --sub S [--client C] [--issuer I] [--json]
                         end it, or those of a user: at once, in every tab, and the user's single sign-on with them
-  ort-gateway sessions backup FILE
-                        a copy of the embedded store while the gateway works; keep its .key file beside it
+  ort-gateway sessions backup [--keep N] FILE
+                        a copy of the embedded store while the gateway works; keep its .key file beside it. --keep
+                        replaces a FILE that is there, which becomes FILE.1 and so on: the last N copies are kept
 
 export and import work on ORT_STORE_URL itself, with the whole environment of the gateway, which is stopped:
 
@@ -37,7 +38,7 @@ Exit codes: 0 done; 1 it failed, or there is no such session; 2 a wrong setting 
 // sessionFlags are the options of the subcommands; each takes those that it names.
 type sessionFlags struct {
 	sub, client, issuer string
-	limit               int
+	limit, keep         int
 	json                bool
 }
 
@@ -53,7 +54,7 @@ func sessionCommands() map[string]sessionCommand {
 		"list":   {" sub client issuer limit json ", 0, runSessionsList},
 		"show":   {" json ", 1, runSessionsShow},
 		"end":    {" sub client issuer json ", 1, runSessionsEnd},
-		"backup": {"", 1, runSessionsBackup},
+		"backup": {" keep ", 1, runSessionsBackup},
 		"export": {"", 1, runSessionsExport},
 		"import": {"", 1, runSessionsImport},
 	}
@@ -103,8 +104,10 @@ func (c *sessionCommand) parse(args []string) (*sessionFlags, []string, error) {
 			set.StringVar(text, name, "", "")
 		}
 	}
-	if takes("limit") {
-		set.IntVar(&f.limit, "limit", 0, "")
+	for name, number := range map[string]*int{"limit": &f.limit, "keep": &f.keep} {
+		if takes(name) {
+			set.IntVar(number, name, 0, "")
+		}
 	}
 	if takes("json") {
 		set.BoolVar(&f.json, "json", false, "")
@@ -127,8 +130,8 @@ func (c *sessionCommand) parse(args []string) (*sessionFlags, []string, error) {
 		switch {
 		case one.Value.String() == "":
 			wrong = fmt.Errorf("--%s is empty", one.Name)
-		case one.Name == "limit" && f.limit < 1:
-			wrong = errors.New("--limit is not a number above 0")
+		case one.Name == "limit" && f.limit < 1, one.Name == "keep" && f.keep < 1:
+			wrong = fmt.Errorf("--%s is not a number above 0", one.Name)
 		}
 	})
 	if wrong == nil && len(arguments) > c.arguments {

@@ -201,7 +201,7 @@ func counted(n int, what string) string {
 }
 
 // runSessionsBackup copies the embedded store of the running gateway into a file.
-func runSessionsBackup(ctx context.Context, p process, _ *sessionFlags, arguments []string) int {
+func runSessionsBackup(ctx context.Context, p process, f *sessionFlags, arguments []string) int {
 	if len(arguments) == 0 || arguments[0] == "" {
 		return p.misused("sessions backup: into which file?")
 	}
@@ -211,7 +211,11 @@ func runSessionsBackup(ctx context.Context, p process, _ *sessionFlags, argument
 	}
 	defer c.close()
 	var size int64
-	err := writeNew(arguments[0], func(to io.Writer) error {
+	place := writeNew
+	if f.keep > 0 {
+		place = func(path string, write func(io.Writer) error) error { return writeKept(path, f.keep, write) }
+	}
+	err := place(arguments[0], func(to io.Writer) error {
 		resp, err := c.do(ctx, http.MethodGet, "/backup", nil)
 		if err != nil {
 			return err
