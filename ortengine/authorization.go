@@ -162,6 +162,41 @@ func (e *Engine) Pushed(ctx context.Context, uri string, key sessions.Transactio
 	return nil
 }
 
+// pushedMethod keeps the request_uris of pushed requests apart from challenges.
+const pushedMethod = "request_uri"
+
+// pushedLife is how long a pushed request can be used (RFC 9126 section 2.2 has ten
+// minutes for the longest).
+const pushedLife = 10 * time.Minute
+
+// NotePushed keeps of a pushed request what an error needs to reach its client.
+// One that is too long is not kept.
+func (e *Engine) NotePushed(ctx context.Context, place, client, uri, answerTo string, from netip.Addr) error {
+	if len(client)+len(answerTo) > maxAsked {
+		return nil
+	}
+	now := e.now()
+	_, _, err := e.Store.AddTransaction(ctx, sessions.Transaction{
+		Key: sessions.KeyOfChallenge(pushedMethod, uri), Place: place, Client: client, Scope: answerTo, None: true,
+		Address: network(from), Created: now, Until: now.Add(pushedLife),
+	})
+	if err != nil && !errors.Is(err, sessions.ErrDifferent) {
+		return storeDown(err)
+	}
+	return nil
+}
+
+// PushedTo is what was kept of a pushed request, empty where nothing was.
+func (e *Engine) PushedTo(ctx context.Context, uri string) (answerTo string, err error) {
+	t, err := e.Store.Transaction(ctx, sessions.KeyOfChallenge(pushedMethod, uri))
+	if errors.Is(err, sessions.ErrNotFound) {
+		return "", nil
+	} else if err != nil {
+		return "", storeDown(err)
+	}
+	return t.Scope, nil
+}
+
 // UsePushed finds the transaction of a request_uri and notes the browser that
 // used it. known is false where the request did not ask for an ORT.
 func (e *Engine) UsePushed(ctx context.Context, uri string, browser sessions.BrowserID) (t sessions.Transaction, known bool, err error) {

@@ -196,6 +196,7 @@ func (a *authorization) mustLogIn(form *rewrite.Form, changed *bool) error {
 	}
 	prompt := form.Get("prompt")
 	if rewrite.HasScope(prompt, "none") || form.Get("request") != "" || form.Get("request_uri") != "" {
+		a.failPushed(form)
 		return refusal(http.StatusBadRequest, "login_required", "The login has ended")
 	}
 	fresh := "login"

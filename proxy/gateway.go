@@ -64,6 +64,7 @@ type Gateway struct {
 	logins    *loginCookies
 	owners    *redirectOwners
 	blind     *recent[[sha256.Size]byte, string] // redirect_uris, by the state, of requests whose browser could not be told
+	pushed    *recent[[sha256.Size]byte, string] // where errors of pushed requests go that nothing is recorded of
 	rewritten *recent[string, struct{}]          // code challenges that the gateway put into requests of online-only clients
 	streams   *streams
 	held      memory       // of request bodies
@@ -103,6 +104,7 @@ func New(c Config) (*Gateway, error) {
 	g.logins = &loginCookies{names: c.LoginCookies, now: c.Now}
 	g.owners = newRedirectOwners(g)
 	g.rewritten = newRecent[string, struct{}](maxRewritten, c.Now)
+	g.pushed = newRecent[[sha256.Size]byte, string](maxPushed, c.Now)
 	g.blind = newRecent[[sha256.Size]byte, string](maxBlind, c.Now)
 	g.handlers = [endpointCount]handler{
 		endpointAuthorization: g.authorize,   // RFC 6749 section 3.1

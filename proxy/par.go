@@ -2,8 +2,10 @@ package proxy
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"net/http"
+	"time"
 
 	"github.com/ort-gateway/ort-gateway/dpop"
 	"github.com/ort-gateway/ort-gateway/ortengine"
@@ -39,11 +41,7 @@ func (g *Gateway) pushForm(w http.ResponseWriter, r *http.Request, f *formReques
 	changed = changed || dropped
 	asked, _ := asks(f.form)
 	if !asked || f.form.Get("request") != "" {
-		var body []byte
-		if changed {
-			body = []byte(f.form.String())
-		}
-		return g.pass(w, f, body)
+		return g.passPushed(w, f, changed)
 	}
 	if f.form.Lookalike(decisive...) != "" {
 		return invalidRequest("A parameter is named like another")
@@ -57,12 +55,74 @@ func (g *Gateway) pushForm(w http.ResponseWriter, r *http.Request, f *formReques
 		return err
 	}
 	if begun != nil {
-		if err := g.tie(r.Context(), begun, reply); err != nil {
+		if err := g.tie(r.Context(), f, begun, reply); err != nil {
 			return err
 		}
 	}
 	g.writeReply(w, f, reply)
 	return nil
+}
+
+// The bounds of what is remembered of pushed requests that ask for nothing.
+const (
+	maxPushed  = 2000
+	pushedLife = 10 * time.Minute
+)
+
+// passPushed passes a pushed request that nothing is recorded of. Where an error
+// of its use goes is remembered by this process alone.
+func (g *Gateway) passPushed(w http.ResponseWriter, f *formRequest, changed bool) error {
+	var body []byte
+	if changed {
+		body = []byte(f.form.String())
+	}
+	reply, err := g.callPlain(f, body)
+	if err != nil {
+		return silence(f.at, err)
+	}
+	if reply.object != nil && reply.Status < 300 {
+		if uri, ok := reply.object.Text("request_uri"); ok && len(answerTo(f)) <= 4*maxName {
+			g.pushed.add(sha256.Sum256([]byte(uri)), answerTo(f), pushedLife)
+		}
+	}
+	g.writeReply(w, f, reply)
+	return nil
+}
+
+// answerTo is what an error needs to reach the client of a pushed request.
+func answerTo(f *formRequest) string {
+	to := &rewrite.Form{}
+	to.Add("client_id", f.client)
+	for _, name := range []string{"redirect_uri", "state", "response_mode", "response_type"} {
+		if f.form.Has(name) {
+			to.Add(name, f.form.Get(name))
+		}
+	}
+	return to.String()
+}
+
+// failPushed lets an error of a pushed request's use go to its client.
+func (a *authorization) failPushed(form *rewrite.Form) {
+	ctx, uri := a.from.Context(), form.Get("request_uri")
+	if uri == "" {
+		return
+	}
+	known, err := a.Engine.PushedTo(ctx, uri)
+	if err != nil {
+		return
+	}
+	if known == "" {
+		known, _ = a.pushed.get(sha256.Sum256([]byte(uri)))
+	}
+	to, err := rewrite.ParseForm(known)
+	if err != nil || to.Get("client_id") != form.Get("client_id") {
+		return
+	}
+	a.failed = to
+	if a.Auth0.Paths {
+		waits, is, err := a.Engine.WebMessageTo(ctx, to.Get("state"))
+		a.message = err == nil && is && waits == to.Get("redirect_uri")
+	}
 }
 
 // beginPushed records a pushed request. Its code is bound to a key by dpop_jkt,
@@ -106,10 +166,13 @@ func (g *Gateway) callPushed(f *formRequest, recorded bool) (*reply, error) {
 
 // tie lets the transaction be found by the request_uri that the upstream gave, or
 // forgets it where it gave none.
-func (g *Gateway) tie(ctx context.Context, begun *ortengine.Begun, r *reply) error {
+func (g *Gateway) tie(ctx context.Context, f *formRequest, begun *ortengine.Begun, r *reply) error {
 	if r.Status == http.StatusCreated || r.Status == http.StatusOK {
 		if r.object != nil {
 			if uri, ok := r.object.Text("request_uri"); ok {
+				if err := g.Engine.NotePushed(ctx, f.at.providers[0].Authorization, f.client, uri, answerTo(f), g.forwarder.clientAddr(f.Request)); err != nil {
+					return err
+				}
 				return g.Engine.Pushed(ctx, uri, begun.Key)
 			}
 		}

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -129,4 +130,50 @@ func TestPushWhileTheUpstreamIsDown(t *testing.T) {
 	r.does(func(http.ResponseWriter, *http.Request, string) { panic(http.ErrAbortHandler) })
 	r.unavailable("recorded", r.app().push(nil))
 	r.unavailable("any", r.app().push(nil, "scope", "openid"))
+}
+
+// A browser that must show its password is told so by way of the client, for a
+// pushed request too, where the redirect_uri is known of the push alone.
+func TestPushedRequestsOfBrowsersThatMustLogIn(t *testing.T) {
+	r, b := forced(t)
+	answer := r.answer
+	pushes := 0
+	r.does(func(w http.ResponseWriter, q *http.Request, body string) {
+		if q.URL.Path == "/par" {
+			pushes++
+			w.WriteHeader(http.StatusCreated)
+			fmt.Fprintf(w, `{"request_uri":"urn:par:%d","expires_in":60}`, pushes)
+			return
+		}
+		answer(w, q, body)
+	})
+	for name, row := range map[string]struct {
+		change []string
+		client string
+		want   string // "": a page
+	}{
+		"with online_access":     {[]string{"state", "a b"}, "spa", redirect + "?error=login_required&"},
+		"without":                {[]string{"state", "a b", "scope", "openid", "prompt", "none"}, "spa", redirect + "?error=login_required&"},
+		"in the fragment":        {[]string{"state", "a b", "response_mode", "fragment"}, "spa", redirect + "#error=login_required&"},
+		"form_post":              {[]string{"response_mode", "form_post"}, "spa", ""},
+		"another's redirect":     {[]string{"redirect_uri", "https://evil.example/"}, "spa", ""},
+		"used by another client": {nil, "spa2", ""},
+	} {
+		a := r.app()
+		if resp := a.push(nil, row.change...); resp.StatusCode != 201 {
+			t.Fatalf("%s: %d %s", name, resp.StatusCode, text(resp))
+		}
+		resp := b.visit("GET", fmt.Sprintf("/authorize?client_id=%s&request_uri=urn:par:%d", row.client, pushes), "")
+		to := resp.Header.Get("Location")
+		if row.want == "" {
+			if resp.StatusCode != 400 || to != "" {
+				t.Errorf("%s: %d %s", name, resp.StatusCode, to)
+			}
+		} else if resp.StatusCode != 302 || !strings.HasPrefix(to, row.want) || !strings.Contains(to, "state=a+b") || !strings.Contains(to, "iss=") {
+			t.Errorf("%s: %d %s", name, resp.StatusCode, to)
+		}
+	}
+	if resp := b.visit("GET", "/authorize?client_id=spa&request_uri=urn:par:unknown", ""); resp.StatusCode != 400 {
+		t.Errorf("a push that nobody saw: %d", resp.StatusCode)
+	}
 }
