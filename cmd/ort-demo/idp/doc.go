@@ -16,6 +16,8 @@
 //     counted in [Stats]: behind a correct gateway they stay at 0.
 //   - prompt=none, prompt=login and max_age are honoured, auth_time and sid are
 //     in every ID token, and sid is the same for all clients of one login.
+//   - [Provider.LogOut] ends logins as an administrator would, and tells the
+//     clients by OpenID Connect Back-Channel Logout 1.0, by sid or by sub.
 //   - Cross-origin requests are answered for the origins of its clients alone,
 //     and the DPoP header field is not among those it allows.
 //

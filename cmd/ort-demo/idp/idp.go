@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/rsa"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -51,6 +52,7 @@ type Client struct {
 	RedirectURIs           []string // compared byte for byte
 	PostLogoutRedirectURIs []string
 	Origins                []string // origins whose scripts may call the provider (CORS)
+	BackChannelLogoutURI   string   // where [Provider.LogOut] tells of an end; empty: nowhere
 }
 
 // Config says what a provider is. Issuer, Clients and Users are required.
@@ -76,6 +78,9 @@ type Config struct {
 	// it fail, wait or lose answers with it.
 	TokenMiddleware func(http.Handler) http.Handler
 
+	// BackChannelTLS verifies those that are told of a logout; nil: as the system does.
+	BackChannelTLS *tls.Config
+
 	Now func() time.Time // nil: time.Now; the library under this package reads the real clock for iat and exp
 	Log *slog.Logger     // nil: nothing is logged
 }
@@ -96,6 +101,7 @@ type Provider struct {
 	storage *storage
 	op      *op.Provider
 	handler http.Handler
+	outside *http.Client
 	log     *slog.Logger
 }
 
@@ -109,7 +115,7 @@ func New(config Config) (*Provider, error) {
 	if err != nil {
 		return nil, fmt.Errorf("making the signing key: %w", err)
 	}
-	p := &Provider{config: config, storage: newStorage(config, key), log: config.Log}
+	p := &Provider{config: config, storage: newStorage(config, key), outside: outsideClient(config.BackChannelTLS), log: config.Log}
 	opConfig := &op.Config{
 		CodeMethodS256:        true,
 		AuthMethodPost:        true,
@@ -184,6 +190,7 @@ func (p *Provider) discovery(w http.ResponseWriter, r *http.Request) {
 	d.ResponseTypesSupported = []string{string(oidc.ResponseTypeCode)}
 	d.ResponseModesSupported = []string{"query", "fragment", "form_post"}
 	d.GrantTypesSupported = []oidc.GrantType{oidc.GrantTypeCode, oidc.GrantTypeRefreshToken}
+	d.BackChannelLogoutSupported, d.BackChannelLogoutSessionSupported = true, true
 	op.Discover(w, d)
 }
 

@@ -176,7 +176,7 @@ func (s *storage) newLogin(r *http.Request, username string) (*login, string) {
 	}
 	l := &login{sid: randomID(), username: username, at: s.now(), confirm: randomID()}
 	if renewed && former.username == username {
-		l.sid = former.sid
+		l.sid, l.clients = former.sid, former.clients
 	}
 	if cookie, err := r.Cookie(CookieName); err == nil {
 		delete(s.logins, cookie.Value)

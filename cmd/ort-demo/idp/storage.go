@@ -53,6 +53,7 @@ type login struct {
 	username string
 	at       time.Time // auth_time
 	confirm  string    // known to our own logout page alone
+	clients  []string  // that it logged in
 }
 
 func newStorage(config Config, key *rsa.PrivateKey) *storage {
@@ -212,6 +213,9 @@ func (s *storage) finish(id string, l *login) bool {
 		return false
 	}
 	a.username, a.sid, a.authTime, a.finished = l.username, l.sid, l.at, true
+	if !slices.Contains(l.clients, a.ClientID) {
+		l.clients = append(l.clients, a.ClientID)
+	}
 	return true
 }
 
