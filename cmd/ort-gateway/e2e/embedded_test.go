@@ -1,6 +1,8 @@
 package e2e
 
 import (
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"log/slog"
 	"net/http"
@@ -19,17 +21,19 @@ type embedded struct {
 
 	mu            sync.Mutex
 	refreshTokens []string
+	withAccess    map[string]string // refresh token by the access token that came with it
 	calls         int
 }
 
-func startEmbedded(t *testing.T, issuer string, clients []clientMetadata) *embedded {
+// startEmbedded starts it; roots verify the gateway's certificate where it calls its back channel.
+func startEmbedded(t *testing.T, issuer string, clients []clientMetadata, roots *x509.CertPool) *embedded {
 	t.Helper()
-	e := &embedded{}
+	e := &embedded{withAccess: map[string]string{}}
 	out := &output{}
 	t.Cleanup(func() { keepLog(t, "upstream", out) })
-	config := idp.Config{Issuer: issuer, TokenMiddleware: e.listen, Log: slog.New(slog.NewTextHandler(out, nil))}
+	config := idp.Config{Issuer: issuer, TokenMiddleware: e.listen, BackChannelTLS: &tls.Config{RootCAs: roots}, Log: slog.New(slog.NewTextHandler(out, nil))}
 	for _, c := range clients {
-		config.Clients = append(config.Clients, idp.Client{ID: c.ID, Secret: c.Secret, RedirectURIs: c.RedirectURIs, PostLogoutRedirectURIs: c.PostLogout, Origins: c.Origins})
+		config.Clients = append(config.Clients, idp.Client{ID: c.ID, Secret: c.Secret, RedirectURIs: c.RedirectURIs, PostLogoutRedirectURIs: c.PostLogout, Origins: c.Origins, BackChannelLogoutURI: c.BackChannel})
 	}
 	for _, name := range []string{"alice", "bob"} {
 		config.Users = append(config.Users, idp.User{Username: name, Password: name + "-pass", Name: name, Email: name + "@users.test"})
@@ -51,6 +55,7 @@ func (e *embedded) listen(next http.Handler) http.Handler {
 		rec := httptest.NewRecorder()
 		next.ServeHTTP(rec, r)
 		var got struct {
+			AccessToken  string `json:"access_token"`
 			RefreshToken string `json:"refresh_token"`
 		}
 		_ = json.Unmarshal(rec.Body.Bytes(), &got)
@@ -58,6 +63,7 @@ func (e *embedded) listen(next http.Handler) http.Handler {
 		e.calls++
 		if got.RefreshToken != "" {
 			e.refreshTokens = append(e.refreshTokens, got.RefreshToken)
+			e.withAccess[got.AccessToken] = got.RefreshToken
 		}
 		e.mu.Unlock()
 		for name, values := range rec.Header() {
@@ -66,6 +72,13 @@ func (e *embedded) listen(next http.Handler) http.Handler {
 		w.WriteHeader(rec.Code)
 		_, _ = w.Write(rec.Body.Bytes())
 	})
+}
+
+// credential is the refresh token that came with an access token.
+func (e *embedded) credential(accessToken string) string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.withAccess[accessToken]
 }
 
 func (e *embedded) issued() []string {

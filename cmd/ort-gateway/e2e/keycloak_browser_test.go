@@ -33,17 +33,28 @@ func TestKeycloakSDKs(t *testing.T) {
 	}
 }
 
-// allow registers an app's origin at Keycloak.
-func (kc *keycloak) allow(t *testing.T, client, origin string) {
+// allow registers an app's origins at Keycloak.
+func (kc *keycloak) allow(t *testing.T, client string, origins ...string) {
+	t.Helper()
+	kc.change(t, client, func(c map[string]any) {
+		var redirects []string
+		for _, origin := range origins {
+			redirects = append(redirects, origin+"/*")
+		}
+		c["redirectUris"], c["webOrigins"] = redirects, origins
+	})
+}
+
+// change changes a client's settings.
+func (kc *keycloak) change(t *testing.T, client string, f func(map[string]any)) {
 	t.Helper()
 	var found []map[string]any
 	kc.admin(t, http.MethodGet, "ort/clients?clientId="+url.QueryEscape(client), nil, &found)
 	if len(found) != 1 {
 		t.Fatalf("%d clients %s", len(found), client)
 	}
-	c := found[0]
-	c["redirectUris"], c["webOrigins"] = []string{origin + "/*"}, []string{origin}
-	kc.admin(t, http.MethodPut, "ort/clients/"+c["id"].(string), c, nil)
+	f(found[0])
+	kc.admin(t, http.MethodPut, "ort/clients/"+found[0]["id"].(string), found[0], nil)
 }
 
 func keycloakApps(t *testing.T, one, two *spa, cache string) {

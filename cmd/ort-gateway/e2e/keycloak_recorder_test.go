@@ -34,6 +34,7 @@ type tokenCall struct {
 	form         url.Values
 	proofs       []string
 	status       int
+	accessToken  string
 	refreshToken string
 }
 
@@ -123,7 +124,7 @@ func (rec *recorder) answer(resp *http.Response) error {
 		RefreshToken string `json:"refresh_token"`
 	}
 	_ = json.Unmarshal(body, &got)
-	call.refreshToken = got.RefreshToken
+	call.accessToken, call.refreshToken = got.AccessToken, got.RefreshToken
 	rec.st.secret(got.AccessToken, got.RefreshToken)
 	rec.mu.Lock()
 	defer rec.mu.Unlock()

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -67,6 +68,9 @@ type keycloak struct {
 	url    string // where it listens
 	out    *output
 	done   chan struct{}
+
+	cert, key string // files of its origin's certificate, with https
+	roots     *x509.CertPool
 }
 
 // keycloakDir finds the installation that .ci/keycloak made of the present realm files.
@@ -140,6 +144,10 @@ func startKeycloakBehind(t *testing.T, scheme string) *keycloak {
 		"--http-enabled=true", "--http-host=127.0.0.1", "--http-port="+httpPort, "--http-management-port="+managementPort,
 		"--hostname="+scheme+"://"+kc.public, "--proxy-headers=xforwarded",
 		"--db-url=jdbc:h2:file:"+filepath.Join(data, "keycloakdb")+";NON_KEYWORDS=VALUE;DB_CLOSE_ON_EXIT=FALSE")
+	if scheme == "https" { // back-channel calls verify it
+		kc.cert, kc.key, kc.roots = selfSigned(t, data)
+		cmd.Args = append(cmd.Args, "--truststore-paths="+kc.cert)
+	}
 	cmd.Env = append(os.Environ(), "JAVA_OPTS_APPEND=-XX:TieredStopAtLevel=1")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Stdout, cmd.Stderr = kc.out, kc.out
@@ -281,9 +289,8 @@ func (kc *keycloak) realmStack(t *testing.T, realm string, env map[string]string
 		"ORT_STORE_URL": "bolt:" + st.database(), "ORT_LOG_LEVEL": "debug", "ORT_CONFIDENTIAL_CLIENTS": "web",
 	}
 	if kc.scheme == "https" {
-		cert, key, pool := selfSigned(t, st.dir)
-		st.env["ORT_TLS_CERT_FILE"], st.env["ORT_TLS_KEY_FILE"] = cert, key
-		st.http.TLSClientConfig = &tls.Config{RootCAs: pool}
+		st.env["ORT_TLS_CERT_FILE"], st.env["ORT_TLS_KEY_FILE"] = kc.cert, kc.key
+		st.http.TLSClientConfig = &tls.Config{RootCAs: kc.roots}
 		st.http.ForceAttemptHTTP2 = true
 	}
 	maps.Copy(st.env, env)

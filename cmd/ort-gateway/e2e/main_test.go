@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -28,6 +29,12 @@ func run(m *testing.M) int {
 	}
 	defer os.RemoveAll(dir)
 	workDir = dir
+	// Tests that run side by side wait for browsers and deadlines more than they compute.
+	flag.Parse()
+	if err := flag.Set("test.parallel", "7"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
 	return m.Run()
 }
 
@@ -41,30 +48,45 @@ func missing(t *testing.T, format string, args ...any) {
 }
 
 // gatewayBinary builds the gateway once.
-func gatewayBinary(t *testing.T) string {
+func gatewayBinary(t *testing.T) string { return built(t, buildGateway) }
+
+// plainBinary is the gateway without the race detector, also where the tests run with it.
+func plainBinary(t *testing.T) string {
+	if raceFlag == "" {
+		return gatewayBinary(t)
+	}
+	return built(t, buildPlain)
+}
+
+func built(t *testing.T, build func() (string, error)) string {
 	t.Helper()
-	path, err := buildGateway()
+	path, err := build()
 	if err != nil {
 		t.Fatal(err)
 	}
 	return path
 }
 
-var buildGateway = sync.OnceValues(func() (string, error) {
+var (
+	buildGateway = sync.OnceValues(func() (string, error) { return build("ort-gateway", raceFlag) })
+	buildPlain   = sync.OnceValues(func() (string, error) { return build("ort-gateway-plain", "") })
+)
+
+func build(name, flag string) (string, error) {
 	if path := os.Getenv("E2E_GATEWAY"); path != "" {
 		return path, nil
 	}
-	path := filepath.Join(workDir, "ort-gateway")
+	path := filepath.Join(workDir, name)
 	args := []string{"build", "-o", path}
-	if raceFlag != "" {
-		args = append(args, raceFlag)
+	if flag != "" {
+		args = append(args, flag)
 	}
 	out, err := exec.Command("go", append(args, "github.com/ort-gateway/ort-gateway/cmd/ort-gateway")...).CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("building the gateway: %w\n%s", err, out)
 	}
 	return path, nil
-})
+}
 
 // nodeProgram finds node and the installed modules.
 func nodeProgram(t *testing.T) string {

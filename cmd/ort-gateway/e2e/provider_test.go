@@ -25,6 +25,12 @@ type clientMetadata struct {
 	SessionID    bool     `json:"backchannel_logout_session_required,omitempty"` // the ID token carries sid
 }
 
+// add registers one more origin of an app.
+func (c *clientMetadata) add(origin string) {
+	c.RedirectURIs = append(c.RedirectURIs, origin+"/callback", origin+"/silent")
+	c.Origins, c.PostLogout = append(c.Origins, origin), append(c.PostLogout, origin+"/bye")
+}
+
 // providerConfig is node/provider.mjs's configuration; its comments explain the fields.
 type providerConfig struct {
 	Issuer     string           `json:"issuer"`
@@ -144,6 +150,17 @@ func (p *provider) awaitTokenCall(t *testing.T, calls int) {
 func (p *provider) endSessions(t *testing.T, sub string) {
 	t.Helper()
 	p.call(t, http.MethodPost, "/end-sessions", map[string]string{"sub": sub}, nil)
+}
+
+// logOut ends the provider's logins of a user, or the one that a client knows by its sid, and calls every client's back
+// channel: by sid, or by sub alone where no sid is given.
+func (p *provider) logOut(t *testing.T, sub, sid string) {
+	t.Helper()
+	var called struct{ Calls int }
+	p.call(t, http.MethodPost, "/log-out", map[string]string{"sub": sub, "sid": sid}, &called)
+	if called.Calls == 0 {
+		t.Fatal("the provider called no client's back channel")
+	}
 }
 
 func (p *provider) call(t *testing.T, method, path string, in, out any) {

@@ -98,7 +98,7 @@ func startRollout(t *testing.T, delay string) *rollout {
 		t.Fatal(err)
 	}
 	ro := &rollout{t: t, origin: "http://" + listener.Addr().String(), delay: delay, balancer: &balancer{lag: 600 * time.Millisecond}}
-	ro.upstream = startEmbedded(t, ro.origin, usualClients(ro.origin, [2]string{"http://one.localhost:3001", "http://two.localhost:3002"})).url
+	ro.upstream = startEmbedded(t, ro.origin, usualClients(ro.origin, [2]string{"http://one.localhost:3001", "http://two.localhost:3002"}), nil).url
 	ro.balancer.members.Store(&[]*replica{})
 	server := &http.Server{Handler: ro.balancer}
 	ctx, cancel := context.WithCancel(t.Context())

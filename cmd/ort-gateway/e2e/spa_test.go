@@ -37,6 +37,7 @@ type spaConfig struct {
 var sdkFiles = map[string]string{
 	"auth0": "node/node_modules/@auth0/auth0-spa-js/dist/auth0-spa-js.production.js",
 	"oidc":  "node/node_modules/oidc-client-ts/dist/browser/oidc-client-ts.min.js",
+	"web":   "node/node_modules/oauth4webapi/build/index.js", // a module: the page imports it
 }
 
 // startSPA serves it at http://<name>.localhost:<free port>: a secure context, and another site than the gateway.
@@ -50,8 +51,12 @@ func startSPA(t *testing.T, name, sdk string) *spa {
 			http.ServeFile(w, r, name)
 		})
 	}
-	file("/{$}", "node/spa/page.html")
-	file("/callback", "node/spa/page.html")
+	page := "node/spa/page.html"
+	if sdk == "web" {
+		page = "node/spa/module.html"
+	}
+	file("/{$}", page)
+	file("/callback", page)
 	file("/sdk.js", sdkFiles[sdk])
 	file("/common.js", "node/spa/common.js")
 	file("/app.js", "node/spa/"+sdk+".js")
@@ -76,6 +81,8 @@ func chromium(t *testing.T) context.Context {
 		chromedp.ExecPath(chromiumProgram(t)), chromedp.NoSandbox, chromedp.DisableGPU, chromedp.UserDataDir(t.TempDir()),
 		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true),
 		chromedp.Flag("ignore-certificate-errors", true),
+		// Processes that are started ahead of need, one for each window and each page, are most of the work otherwise.
+		chromedp.Flag("disable-features", "site-per-process,Translate,BackForwardCache,PreloadTopChromeWebUI,SpareRendererForSitePerProcess"),
 	)
 	ctx, cancelAll := chromedp.NewExecAllocator(context.Background(), opts...)
 	t.Cleanup(cancelAll)
@@ -187,12 +194,24 @@ func (tb *tab) login(user string, form bool) {
 	tb.ready()
 }
 
-// fillIn sends the login form.
+// fillIn sends the login form, whose user may be fixed: Keycloak asks for the password alone where a login is renewed.
 func (tb *tab) fillIn(user string) {
 	tb.t.Helper()
 	err := tb.within(func(ctx context.Context) error {
-		return chromedp.Do(ctx, chromedp.WaitVisible(chromedp.CSS("#password")),
-			chromedp.SendKeys(chromedp.CSS("#login, #username"), user), chromedp.SendKeys(chromedp.CSS("#password"), user+"-pass"),
+		if err := chromedp.Do(ctx, chromedp.WaitVisible(chromedp.CSS("#password"))); err != nil {
+			return err
+		}
+		const name = "#login, #username:not([readonly]):not([type=hidden])"
+		open, err := chromedp.Run(ctx, chromedp.Evaluate[bool](`!!document.querySelector('`+name+`')?.offsetParent`))
+		if err != nil {
+			return err
+		}
+		if open {
+			if err := chromedp.Do(ctx, chromedp.SendKeys(chromedp.CSS(name), user)); err != nil {
+				return err
+			}
+		}
+		return chromedp.Do(ctx, chromedp.SendKeys(chromedp.CSS("#password"), user+"-pass"),
 			chromedp.Click(chromedp.CSS("form button:not([type=button]), #kc-login")))
 	})
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -24,10 +25,12 @@ import (
 type setup struct {
 	provider providerConfig    // Issuer and Clients are filled in
 	origins  [2]string         // of app-one and app-two; made up if empty
+	more     [2][]string       // other origins of the same
 	suffix   string            // after the origin in the issuer, such as "/"
 	env      map[string]string // settings of the gateway beside the usual ones
 	tls      bool              // the gateway serves https
 	embedded bool              // the upstream is the demo's provider
+	plain    bool              // the gateway is built without the race detector, for measurements
 }
 
 // stack is an upstream and the gateway before it.
@@ -42,6 +45,7 @@ type stack struct {
 	clients  []clientMetadata
 	env      map[string]string
 	dir      string
+	plain    bool
 	out      *output
 	gateway  *process
 	http     *http.Transport
@@ -73,12 +77,13 @@ const webSecret = "web-secret-0123456789abcdef-marker"
 // usualClients are two SPAs on two origins, and a confidential client.
 func usualClients(issuer string, origins [2]string) []clientMetadata {
 	spa := func(id, origin string) clientMetadata {
-		return clientMetadata{
-			ID: id, AuthMethod: "none", RedirectURIs: []string{origin + "/callback"}, Origins: []string{origin},
-			PostLogout:  []string{origin + "/bye"},
+		c := clientMetadata{
+			ID: id, AuthMethod: "none",
 			GrantTypes:  []string{"authorization_code", "refresh_token"},
 			BackChannel: strings.TrimSuffix(issuer, "/") + "/_ort/backchannel-logout", SessionID: true,
 		}
+		c.add(origin)
+		return c
 	}
 	web := spa("web", "http://web.localhost:3003")
 	web.Secret, web.AuthMethod, web.Origins = webSecret, "client_secret_basic", nil
@@ -97,12 +102,23 @@ func startStack(t *testing.T, s setup) *stack {
 	if s.tls {
 		scheme = "https"
 	}
-	st := &stack{t: t, out: &output{}, admin: "http://" + admin, origin: scheme + "://" + public, http: http.DefaultTransport.(*http.Transport).Clone()}
+	st := &stack{t: t, out: &output{}, plain: s.plain, admin: "http://" + admin, origin: scheme + "://" + public, http: http.DefaultTransport.(*http.Transport).Clone()}
 	st.http.MaxIdleConnsPerHost = 100
 	st.issuer = st.origin + s.suffix
 	st.clients = usualClients(st.issuer, s.origins)
+	for i, origins := range s.more {
+		for _, o := range origins {
+			st.clients[i].add(o)
+		}
+	}
+	st.dir = t.TempDir()
+	var cert, key string
+	var roots *x509.CertPool // nil: the system's
+	if s.tls {
+		cert, key, roots = selfSigned(t, st.dir)
+	}
 	if s.embedded {
-		st.embedded = startEmbedded(t, st.issuer, st.clients)
+		st.embedded = startEmbedded(t, st.issuer, st.clients, roots)
 		st.upstream = st.embedded.url
 	} else {
 		s.provider.Issuer, s.provider.Clients = st.issuer, append(st.clients, s.provider.Clients...)
@@ -112,15 +128,13 @@ func startStack(t *testing.T, s setup) *stack {
 		st.provider = startProvider(t, s.provider)
 		st.upstream = st.provider.url
 	}
-	st.dir = t.TempDir()
 	st.env = map[string]string{
 		"ORT_ISSUER": st.issuer, "ORT_UPSTREAM_URL": st.upstream, "ORT_LISTEN_ADDR": public, "ORT_ADMIN_ADDR": admin,
 		"ORT_STORE_URL": "bolt:" + st.database(), "ORT_LOG_LEVEL": "debug", "ORT_CONFIDENTIAL_CLIENTS": "web",
 	}
 	if s.tls {
-		cert, key, pool := selfSigned(t, st.dir)
 		st.env["ORT_TLS_CERT_FILE"], st.env["ORT_TLS_KEY_FILE"] = cert, key
-		st.http.TLSClientConfig = &tls.Config{RootCAs: pool}
+		st.http.TLSClientConfig = &tls.Config{RootCAs: roots}
 		st.http.ForceAttemptHTTP2 = true
 	}
 	maps.Copy(st.env, s.env)
@@ -139,7 +153,11 @@ func startStack(t *testing.T, s setup) *stack {
 // startGateway starts the gateway's process and waits until it is ready.
 func (st *stack) startGateway() {
 	st.t.Helper()
-	cmd := exec.Command(gatewayBinary(st.t))
+	binary := gatewayBinary
+	if st.plain {
+		binary = plainBinary
+	}
+	cmd := exec.Command(binary(st.t))
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "GORACE=halt_on_error=0 exitcode=66"}
 	for _, name := range slices.Sorted(maps.Keys(st.env)) {
 		cmd.Env = append(cmd.Env, name+"="+st.env[name])

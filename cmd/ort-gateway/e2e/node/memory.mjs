@@ -60,6 +60,12 @@ export class Memory {
     this.#waiting.set(payload.grantId, new Set([key]));
   }
 
+  // sessions lists the provider's logins of one user, with their keys.
+  sessions(sub) {
+    return [...this.#entries].filter(([key, { payload }]) => key.startsWith('Session:') && payload.accountId === sub)
+      .map(([key, { payload }]) => ({ key, payload }));
+  }
+
   // endSessions ends the provider's logins of one user (of all without a name).
   endSessions(sub) {
     let ended = 0;

@@ -85,6 +85,8 @@ const provider = new Provider(config.issuer, {
     long: { httpOnly: true, signed: true, sameSite: config.post ? 'none' : 'lax' },
   },
   enableHttpPostMethods: config.post,
+  // By default it calls no back channel at a loopback or private address, as the gateway's is here.
+  fetch: (url, { dispatcher: _, ...options }) => fetch(url, options),
   findAccount,
   loadExistingGrant,
   claims: { openid: ['sub'], profile: ['name'], email: ['email', 'email_verified'] },
@@ -231,7 +233,25 @@ const server = createServer((req, res) => {
 });
 server.keepAliveTimeout = 30_000;
 
-// The hooks: GET /seen, POST /faults (a list of faults), DELETE /faults, POST /end-sessions {"sub":…}.
+// logOut ends logins as an administrator would, and calls the back channel of each client (Back-Channel Logout 1.0): with
+// sid the login that some client knows by it, each client by its own; without, every login of the user, by sub alone.
+async function logOut({ sub, sid }) {
+  let calls = 0;
+  for (const { key, payload } of memory.sessions(sub)) {
+    const known = Object.entries(payload.authorizations ?? {});
+    if (sid && !known.some(([, authorization]) => authorization.sid === sid)) continue;
+    memory.remove(key);
+    for (const [id, authorization] of known) {
+      const client = await provider.Client.find(id);
+      await client.backchannelLogout(sub, sid ? authorization.sid : undefined);
+      calls += 1;
+    }
+  }
+  return { calls };
+}
+
+// The hooks: GET /seen, POST /faults (a list of faults), DELETE /faults, POST /end-sessions {"sub":…},
+// POST /log-out {"sub":…,"sid":…}.
 const hooks = createServer(async (req, res) => {
   let answer = {};
   switch (`${req.method} ${req.url}`) {
@@ -239,6 +259,7 @@ const hooks = createServer(async (req, res) => {
     case 'POST /faults': faults.push(...JSON.parse(await readBody(req))); break;
     case 'DELETE /faults': faults.length = 0; break;
     case 'POST /end-sessions': answer = { ended: memory.endSessions(JSON.parse(await readBody(req)).sub) }; break;
+    case 'POST /log-out': answer = await logOut(JSON.parse(await readBody(req))); break;
     default: res.statusCode = 404;
   }
   res.setHeader('Content-Type', 'application/json');

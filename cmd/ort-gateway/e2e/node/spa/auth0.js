@@ -2,7 +2,7 @@
 'use strict';
 
 spa.start(async (config) => {
-  const client = new auth0.Auth0Client({
+  const options = {
     domain: config.domain,
     issuer: config.issuer || undefined,
     clientId: config.clientID,
@@ -16,7 +16,8 @@ spa.start(async (config) => {
       redirect_uri: `${window.location.origin}/callback`,
       audience: config.audience || undefined,
     },
-  });
+  };
+  const client = new auth0.Auth0Client(options);
   spa.login = () => client.loginWithRedirect({ authorizationParams: { resource: config.resource || undefined } });
   spa.callback = () => client.handleRedirectCallback();
   spa.exchange = async () => (await client.getTokenSilently({ cacheMode: 'off', detailedResponse: true })).access_token;
@@ -26,6 +27,9 @@ spa.start(async (config) => {
     return JSON.parse(atob(token.split('.')[1].replaceAll('-', '+').replaceAll('_', '/'))).aud;
   };
   spa.user = async () => (await client.getUser())?.sub;
+  spa.idToken = async () => (await client.getIdTokenClaims()).__raw;
+  // What the SDK falls back to where an app has switched that on: a hidden frame.
+  spa.fallback = () => new auth0.Auth0Client({ ...options, useRefreshTokensFallback: true }).getTokenSilently({ cacheMode: 'off' });
   spa.revoke = () => client.revokeRefreshToken();
   spa.ort = async () => {
     for (const key of Object.keys(window.localStorage)) {
