@@ -2,7 +2,8 @@ package proxy
 
 import (
 	"encoding/json"
-	"html/template"
+	"fmt"
+	"html"
 	"net/http"
 	"strconv"
 	"time"
@@ -62,13 +63,14 @@ func proofError(err error) *ortengine.Error {
 // useNonce says whether an error tells the client to come with a nonce.
 func useNonce(e *ortengine.Error) bool { return e.Code == dpop.CodeUseNonce }
 
-var pageTemplate = template.Must(template.New("page").Parse(`<!doctype html>
+// errorPage is a page: title, title, text and code, all escaped.
+const errorPage = `<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{{.Title}}</title><style>
+<title>%s</title><style>
 :root{color-scheme:light dark}body{font:1rem/1.5 system-ui,sans-serif;max-width:36rem;margin:15vh auto;padding:0 1.5rem}
 h1{font-size:1.4rem}code{font-size:.95em;opacity:.8}</style></head>
-<body><h1>{{.Title}}</h1><p>{{.Text}}</p><p><code>{{.Code}}</code></p></body></html>
-`))
+<body><h1>%s</h1><p>%s</p><p><code>%s</code></p></body></html>
+`
 
 // writePage is an error as a person meets it, where it cannot be given to the
 // client.
@@ -85,5 +87,5 @@ func writePage(w http.ResponseWriter, e *ortengine.Error) {
 	h.Set("Referrer-Policy", "no-referrer")
 	setRetryAfter(h, e.RetryAfter)
 	w.WriteHeader(e.Status)
-	pageTemplate.Execute(w, struct{ Title, Text, Code string }{title, e.Description, e.Code})
+	fmt.Fprintf(w, errorPage, title, title, html.EscapeString(e.Description), html.EscapeString(e.Code))
 }

@@ -4,7 +4,7 @@ import (
 	"bytes"
 	"crypto/rand"
 	"encoding/json"
-	"html/template"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -73,11 +73,15 @@ var ofTheRedirect = []string{
 	"X-Frame-Options", "Content-Security-Policy-Report-Only", "Cross-Origin-Opener-Policy", "Cross-Origin-Embedder-Policy", "Cross-Origin-Resource-Policy",
 }
 
-var messageTemplate = template.Must(template.New("message").Parse(`<!doctype html>
+// messageScript is the page: its nonce, message and origin. It is put together
+// without html/template, which by calling methods by name would keep every method of
+// every library in the program. What is put in is JSON, in which <, > and & are
+// escapes: nothing in it ends the script.
+const messageScript = `<!doctype html>
 <html><head><meta charset="utf-8"><title>Signing in</title></head><body>
-<script nonce="{{.Nonce}}">(window.opener || window.parent).postMessage({{.Message}}, {{.Origin}});</script>
+<script nonce="%s">(window.opener || window.parent).postMessage(%s, %s);</script>
 </body></html>
-`))
+`
 
 // messagePage posts the parameters of a response to the origin of a redirect_uri,
 // in the form that Auth0's SDK reads.
@@ -96,16 +100,12 @@ func messagePage(uri string, params *rewrite.Form) ([]byte, http.Header, bool) {
 	if err != nil {
 		return nil, nil, false
 	}
-	nonce := rand.Text()
-	var page bytes.Buffer
-	if err := messageTemplate.Execute(&page, struct {
-		Nonce   string
-		Message json.RawMessage
-		Origin  string
-	}{nonce, message, origin}); err != nil {
+	target, err := json.Marshal(origin)
+	if err != nil {
 		return nil, nil, false
 	}
-	return page.Bytes(), http.Header{
+	nonce := rand.Text()
+	return fmt.Appendf(nil, messageScript, nonce, message, target), http.Header{
 		"Content-Type":            {"text/html; charset=utf-8"},
 		"Cache-Control":           {"no-store"},
 		"Content-Security-Policy": {"default-src 'none'; script-src 'nonce-" + nonce + "'; base-uri 'none'; form-action 'none'; frame-ancestors " + origin},

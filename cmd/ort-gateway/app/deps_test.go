@@ -109,3 +109,15 @@ func TestModulesOfTheBinary(t *testing.T) {
 		t.Errorf("the modules of ort-gateway changed:\n%s\nwant\n%s", got, want)
 	}
 }
+
+// text/template calls methods by name, for which the linker keeps every method of every type: with it the program has half as
+// much again, and the image is over its limit.
+func TestNoTemplatesInTheBinary(t *testing.T) {
+	out, err := exec.Command("go", "list", "-deps", module+"cmd/ort-gateway").Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	if slices.Contains(strings.Fields(string(out)), "text/template") {
+		t.Error("a package of the program imports text/template")
+	}
+}
