@@ -52,12 +52,11 @@ func sessionQuery(r *http.Request, allowed ...string) (q ortengine.SessionQuery,
 				return q, invalidRequest("limit is not a number from 1 to " + strconv.Itoa(maxPage))
 			}
 		case "cursor":
-			after, err := base64.RawURLEncoding.DecodeString(value)
-			id, ok := strings.CutPrefix(string(after), cursorPrefix)
-			if err != nil || !ok {
+			after, _ := base64.RawURLEncoding.DecodeString(value)
+			q.After = sessions.ID(strings.TrimPrefix(string(after), cursorPrefix))
+			if cursorOf(q.After) != value {
 				return q, invalidRequest("cursor is none that this API gave")
 			}
-			q.After = sessions.ID(id)
 		}
 	}
 	return q, nil
@@ -123,13 +122,18 @@ type (
 	}
 )
 
+// cursorOf is the cursor of what comes after a session.
+func cursorOf(last sessions.ID) string {
+	return base64.RawURLEncoding.EncodeToString([]byte(cursorPrefix + string(last)))
+}
+
 func pageJSON(p ortengine.SessionPage) pageView {
 	v := pageView{Sessions: make([]sessionView, 0, len(p.Sessions))}
 	for i := range p.Sessions {
 		v.Sessions = append(v.Sessions, sessionJSON(&p.Sessions[i]))
 	}
 	if p.Next != "" {
-		v.Next = base64.RawURLEncoding.EncodeToString([]byte(cursorPrefix + string(p.Next)))
+		v.Next = cursorOf(p.Next)
 	}
 	return v
 }

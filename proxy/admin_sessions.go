@@ -154,12 +154,15 @@ func (a *adminAPI) bounded(w http.ResponseWriter, r *http.Request, did *ortengin
 	default:
 		return ortengine.Unavailable("busy", "Too many requests are at work: try again", nil)
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), adminAnswer)
-	defer cancel()
+	if did.Action != "backup" { // which the disk bounds, and the client that takes it
+		ctx, cancel := context.WithTimeout(r.Context(), adminAnswer)
+		defer cancel()
+		r = r.WithContext(ctx)
+	}
 	to := http.NewResponseController(w)
 	_ = to.SetWriteDeadline(time.Now().Add(2 * adminAnswer)) // the connection's own clock
 	defer func() { _ = to.SetWriteDeadline(time.Time{}) }()  // the next request may be another's
-	return serve(w, r.WithContext(ctx), did)
+	return serve(w, r, did)
 }
 
 func notFound(code, description string) *ortengine.Error {
@@ -268,9 +271,7 @@ func (a *adminAPI) backup(w http.ResponseWriter, r *http.Request, did *ortengine
 	if a.Backup == nil {
 		return notFound("no_backup", "Only the embedded store has a backup here; a shared one has its own")
 	}
-	// The copying is bounded by the disk, and by the client that waits for it.
-	ctx := context.WithoutCancel(r.Context())
-	copied, size, err := a.Backup(ctx)
+	copied, size, err := a.Backup(r.Context())
 	switch {
 	case err != nil && a.Busy != nil && a.Busy(err):
 		return ortengine.Unavailable("busy", "Another backup is being made: try again", err)

@@ -377,3 +377,27 @@ func TestAdminBoundsRequestsAtWork(t *testing.T) {
 		t.Errorf("afterwards: got %d", w.Code)
 	}
 }
+
+// FuzzSessionQuery: what is taken is bounded and means what it says.
+func FuzzSessionQuery(f *testing.F) {
+	for _, q := range []string{"", "sub=a&client=b&issuer=c&limit=5", "cursor=MTph", "sub=%zz", "limit=1;sub=a", "sub=a&sub=b", "cursor=MTo"} {
+		f.Add(q)
+	}
+	f.Fuzz(func(t *testing.T, query string) {
+		r := &http.Request{URL: &url.URL{RawQuery: query}}
+		q, err := sessionQuery(r, "sub", "client", "issuer", "limit", "cursor")
+		if err != nil {
+			return
+		}
+		values, err := url.ParseQuery(query)
+		if err != nil || q.Limit < 1 || q.Limit > maxPage || q.Subject != values.Get("sub") || q.Client != values.Get("client") || q.Issuer != values.Get("issuer") ||
+			len(q.Subject) > maxValue || len(q.After) > maxValue {
+			t.Errorf("%q was taken as %+v", query, q)
+		}
+		if values.Has("cursor") {
+			if next := pageJSON(ortengine.SessionPage{Next: q.After}).Next; q.After != "" && next != values.Get("cursor") {
+				t.Errorf("the cursor of %q is written as %q", query, next)
+			}
+		}
+	})
+}

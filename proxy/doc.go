@@ -11,6 +11,9 @@
 //	/_ort/session, …/events      how long a session lives, and that it ended
 //	everything else              forwarded, not one byte changed
 //
+// The admin listener ([Admin]) is another server: health, metrics and the session
+// API ([AdminSessions]).
+//
 // Paths are matched as a tolerant upstream would read them, and forwarded as the
 // client spelled them. While nothing is known of the upstream's endpoints,
 // nothing is forwarded: a token endpoint that is not recognised would let the

@@ -6,7 +6,10 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
+
+	"github.com/ort-gateway/ort-gateway/sessions"
 )
 
 const sessionsUsage = `ort-gateway sessions list|show|end|backup ask the running gateway, at ORT_ADMIN_ADDR with ORT_ADMIN_TOKEN (or
@@ -93,6 +96,23 @@ func (p process) misused(text string) int {
 	return exitUsage
 }
 
+// idLength is the length of a session's id.
+var idLength = len(sessions.NewID())
+
+// dashedIDs takes ids out that begin with a dash, as one of 64 does: they would
+// pass for options.
+func dashedIDs(args []string) (ids, rest []string) {
+	for i, arg := range args {
+		value := i > 0 && slices.Contains([]string{"sub", "client", "issuer"}, strings.TrimLeft(args[i-1], "-"))
+		if strings.HasPrefix(arg, "-") && len(arg) == idLength && isSessionID(arg) && !value {
+			ids = append(ids, arg)
+		} else {
+			rest = append(rest, arg)
+		}
+	}
+	return ids, rest
+}
+
 // parse takes options before and behind arguments, as people write them.
 func (c *sessionCommand) parse(args []string) (*sessionFlags, []string, error) {
 	f := &sessionFlags{}
@@ -112,7 +132,7 @@ func (c *sessionCommand) parse(args []string) (*sessionFlags, []string, error) {
 	if takes("json") {
 		set.BoolVar(&f.json, "json", false, "")
 	}
-	var arguments []string
+	arguments, args := dashedIDs(args)
 	for len(args) > 0 {
 		if err := set.Parse(args); err != nil {
 			return nil, nil, err

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -129,8 +130,11 @@ func printLines(out io.Writer, page []json.RawMessage) error {
 
 // runSessionsShow prints one session.
 func runSessionsShow(ctx context.Context, p process, f *sessionFlags, arguments []string) int {
-	if len(arguments) == 0 || arguments[0] == "" {
+	if len(arguments) == 0 {
 		return p.misused("sessions show: which one? `ort-gateway sessions list` prints their ids")
+	}
+	if !isSessionID(arguments[0]) {
+		return p.fail(fmt.Errorf("%w: %s is no session's id", errNoSuch, quoted(arguments[0])))
 	}
 	c := p.client()
 	if c == nil {
@@ -151,6 +155,11 @@ func runSessionsShow(ctx context.Context, p process, f *sessionFlags, arguments 
 	return p.printed(printSession(p.stdout, &s, time.Now()))
 }
 
+// isSessionID keeps other texts from becoming another path of the API.
+func isSessionID(s string) bool {
+	return s != "" && strings.Trim(s, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_") == ""
+}
+
 func (p process) printed(err error) int {
 	if err != nil {
 		return p.fail(err)
@@ -164,7 +173,9 @@ func runSessionsEnd(ctx context.Context, p process, f *sessionFlags, arguments [
 	switch {
 	case len(arguments) == 1 && len(f.query()) > 0:
 		return p.misused("sessions end: give a session's id or --sub, not both")
-	case len(arguments) == 1 && arguments[0] != "":
+	case len(arguments) == 1 && !isSessionID(arguments[0]):
+		return p.fail(fmt.Errorf("%w: %s is no session's id; all sessions of a user end by --sub", errNoSuch, quoted(arguments[0])))
+	case len(arguments) == 1:
 		path += "/" + arguments[0]
 	case f.sub == "":
 		return p.misused("sessions end: give a session's id, or --sub for all sessions of a user")

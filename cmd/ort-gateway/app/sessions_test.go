@@ -1,0 +1,242 @@
+package app
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"github.com/ort-gateway/ort-gateway/ortengine/seal"
+	"github.com/ort-gateway/ort-gateway/sessions"
+	"github.com/ort-gateway/ort-gateway/sessions/boltstore"
+)
+
+// filled is an embedded store with sessions, some of which have ended, and a note.
+func filled(t testing.TB, path string, n int) []sessions.ID {
+	t.Helper()
+	store, err := boltstore.Open(boltstore.Config{Path: path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	now := time.Now()
+	var ids []sessions.ID
+	for i := range n {
+		s := sessions.Session{ID: sessions.NewID(), Place: "p", Created: now, Start: now, LastUsed: now, Idle: now.Add(time.Hour), Absolute: now.Add(time.Hour),
+			Subjects: []sessions.Subject{{Issuer: "https://id.example", Client: "spa", Sub: fmt.Sprint("user", i)}}}
+		g := sessions.Grant{ID: sessions.NewGrantID(), Client: "spa", Issuer: "https://id.example", Credential: make([]byte, 300), Created: now}
+		if err := store.Create(t.Context(), s, g, time.Time{}); err != nil {
+			t.Fatal(err)
+		}
+		ids = append(ids, s.ID)
+	}
+	if _, err := store.AddNote(t.Context(), sessions.Note{Kind: sessions.NoteDeadCookie, Key: "a", At: now, Until: now.Add(time.Hour)}); err != nil {
+		t.Fatal(err)
+	}
+	return ids
+}
+
+// move runs export or import with a store and keys.
+func move(t *testing.T, command, store, keys, file string) (stdout, stderr string, code int) {
+	t.Helper()
+	var out, errs bytes.Buffer
+	environ := []string{"ORT_ISSUER=http://127.0.0.1:8080", "ORT_UPSTREAM_URL=http://127.0.0.1:8081", "ORT_STORE_URL=bolt:" + store, "ORT_SEALING_KEYS=" + keys}
+	code = Run(t.Context(), []string{"sessions", command, file}, environ, &out, &errs)
+	return out.String(), errs.String(), code
+}
+
+// Browsers hold tokens, and grants credentials, under any key of the old ring: an
+// importing gateway without one of them would log their users out, later and unseen.
+func TestImportNeedsEveryKey(t *testing.T) {
+	dir := t.TempDir()
+	from, file := filepath.Join(dir, "from.db"), filepath.Join(dir, "moved.ort")
+	filled(t, from, 3)
+	former, next, third := seal.NewKey(), seal.NewKey(), seal.NewKey()
+	id, _, _ := strings.Cut(former, ":")
+	_, secret, _ := strings.Cut(third, ":")
+	if out, errs, code := move(t, "export", from, next+","+former, file); code != 0 || !strings.Contains(out, "3 sessions (ended ones too) and 1 note,") {
+		t.Fatalf("export: %d %s%s", code, out, errs)
+	}
+	to := filepath.Join(dir, "to.db")
+	for name, c := range map[string]struct{ keys, want string }{
+		"the former key is missing":                    {next, "sealed with the key " + id + ", which ORT_SEALING_KEYS has not; add all keys"},
+		"the newest key is missing":                    {former, "which ORT_SEALING_KEYS has not"},
+		"another key has the former key's name":        {next + "," + id + ":" + secret, "the key " + id + " of ORT_SEALING_KEYS is not the key " + id},
+		"another gateway's keys":                       {third, "which ORT_SEALING_KEYS has not"},
+		"no gateway's keys but the right name of both": {strings.Split(next, ":")[0] + ":" + secret, "it is damaged, or ORT_SEALING_KEYS has another key under the same name"},
+	} {
+		out, errs, code := move(t, "import", to, c.keys, file)
+		if code != 1 || out != "" || strings.Count(errs, "\n") != 1 || !strings.Contains(errs, c.want) {
+			t.Errorf("%s: %d %s%s", name, code, out, errs)
+		}
+		if _, err := os.Stat(to); err == nil {
+			t.Fatalf("%s: a store was made", name)
+		}
+	}
+	for _, keys := range []string{former + "," + next, third + "," + next + "," + former} { // their order is free, and a new one may be first
+		if out, errs, code := move(t, "import", to, keys, file); code != 0 {
+			t.Fatalf("import: %d %s%s", code, out, errs)
+		}
+		if err := os.Remove(to); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// Whatever the length that is left of a file, nothing of it is kept.
+func TestImportOfACutFile(t *testing.T) {
+	dir := t.TempDir()
+	from, file, keys := filepath.Join(dir, "from.db"), filepath.Join(dir, "moved.ort"), seal.NewKey()
+	filled(t, from, 200) // more than one chunk
+	if out, errs, code := move(t, "export", from, keys, file); code != 0 {
+		t.Fatalf("export: %d %s%s", code, out, errs)
+	}
+	whole, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ring, err := seal.ParseKeys(keys)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n := range whole {
+		if n%211 != 0 && n < len(whole)-3 {
+			continue
+		}
+		failed := false
+		for _, err := range readExport(bytes.NewReader(whole[:n]), ring, new(moveEnd)) {
+			failed = failed || err != nil
+		}
+		if !failed {
+			t.Errorf("the first %d of %d bytes were taken for whole", n, len(whole))
+		}
+	}
+	var end moveEnd
+	records := 0
+	for _, err := range readExport(bytes.NewReader(whole), ring, &end) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		records++
+	}
+	if records != 201 || end.Sessions != 200 || end.Notes != 1 {
+		t.Errorf("%d records, %+v", records, end)
+	}
+}
+
+// A table stays one: names are cut, and move no cursor.
+func TestSessionTable(t *testing.T) {
+	now := time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC)
+	session := func(id, sub string, clients []string, ended string) json.RawMessage {
+		s := map[string]any{
+			"id": id, "clients": clients, "started_at": now.Add(-26 * time.Hour), "last_used_at": now.Add(-90 * time.Second),
+			"idle_expires_at": now.Add(3 * time.Hour), "expires_at": now.Add(2 * time.Hour),
+		}
+		if sub != "" {
+			s["subjects"] = []map[string]string{{"sub": sub, "client": "a", "issuer": "i"}, {"sub": sub, "client": "b", "issuer": "i"}}
+		}
+		if ended != "" {
+			s["ended"] = map[string]any{"at": now.Add(-3 * time.Minute), "reason": ended}
+		}
+		b, err := json.Marshal(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	var out bytes.Buffer
+	table := &sessionTable{to: &out, now: now}
+	for _, page := range [][]json.RawMessage{
+		{session("id-one", "alice", []string{"spa", "mail"}, ""), session("id-two", "\x1b[2Jévil\u202e", nil, "admin")},
+		{session("id-3", strings.Repeat("é", 60), []string{strings.Repeat("x", 60)}, ""), session("id-4", "", nil, "")},
+	} {
+		if err := table.page(page); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := `SESSION  USER       CLIENTS   STARTED   LAST USED  EXPIRES  STATE
+id-one   alice      spa,mail  1d2h ago  1m ago     in 2h    active
+id-two   ·[2Jévil·  -         1d2h ago  1m ago     -        admin 3m ago
+`
+	got := out.String()
+	if !strings.HasPrefix(got, want) || strings.ContainsAny(got, "\x1b\u202e") {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+	lines := strings.Split(strings.TrimSpace(got), "\n")
+	if n := utf8.RuneCountInString(lines[3]); n > 160 || strings.Count(lines[3], "…") != 2 {
+		t.Errorf("long names make a line of %d characters: %s", n, lines[3])
+	}
+}
+
+// Options stand before or behind the argument, as people write them.
+func TestSessionOptions(t *testing.T) {
+	end := sessionCommands()["end"]
+	for _, args := range [][]string{{"id", "--json"}, {"--json", "id"}, {"-json", "--", "id"}} {
+		f, arguments, err := end.parse(args)
+		if err != nil || !f.json || !slices.Equal(arguments, []string{"id"}) {
+			t.Errorf("%q: %+v %q %v", args, f, arguments, err)
+		}
+	}
+	if f, arguments, err := end.parse([]string{"--", "-id", "--json"}); err == nil {
+		t.Errorf("two arguments: %+v %q", f, arguments)
+	}
+	id := "-" + strings.Repeat("a", 21)
+	for _, args := range [][]string{{id}, {id, "--json"}, {"--json", id}} {
+		if _, arguments, err := end.parse(args); err != nil || !slices.Equal(arguments, []string{id}) {
+			t.Errorf("%q: %q %v", args, arguments, err)
+		}
+	}
+	if f, arguments, err := end.parse([]string{"--sub", id}); err != nil || f.sub != id || len(arguments) != 0 {
+		t.Errorf("a user's name like an id: %+v %q %v", f, arguments, err)
+	}
+	if _, arguments, err := end.parse([]string{"--", "-id"}); err != nil || !slices.Equal(arguments, []string{"-id"}) {
+		t.Errorf("an id that begins with a dash: %q %v", arguments, err)
+	}
+}
+
+func TestSpans(t *testing.T) {
+	now := time.Now()
+	for d, want := range map[time.Duration]string{
+		0: "0s ago", -time.Hour: "0s ago", 59 * time.Second: "59s ago", 61 * time.Second: "1m ago", time.Hour: "1h ago", 90 * time.Minute: "1h30m ago",
+		49 * time.Hour: "2d1h ago", 48*time.Hour + time.Minute: "2d ago",
+	} {
+		if got := ago(now, now.Add(-d)); got != want {
+			t.Errorf("%v: got %q, want %q", d, got, want)
+		}
+	}
+}
+
+// A file appears whole or not at all, and no other is touched.
+func TestWriteNew(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "out")
+	broken := fmt.Errorf("broken")
+	if err := writeNew(path, func(w io.Writer) error { io.WriteString(w, "half"); return broken }); err != broken {
+		t.Errorf("got %v", err)
+	}
+	if left, _ := os.ReadDir(dir); len(left) != 0 {
+		t.Errorf("left: %v", left)
+	}
+	write := func(text string) func(io.Writer) error {
+		return func(w io.Writer) error { _, err := io.WriteString(w, text); return err }
+	}
+	if err := writeNew(path, write("whole")); err != nil {
+		t.Fatal(err)
+	}
+	if err := writeNew(path, write("other")); err == nil || !strings.Contains(err.Error(), "is there already") {
+		t.Errorf("got %v", err)
+	}
+	if b, err := os.ReadFile(path); err != nil || string(b) != "whole" {
+		t.Errorf("got %q, %v", b, err)
+	}
+	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("got %v, %v", info, err)
+	}
+}
