@@ -45,6 +45,22 @@ func TestRulesCheck(t *testing.T) {
 	promtool(t, "check", "rules", "--lint=all", "--lint-fatal", rulesFile)
 }
 
+// What the README says of prometheus.yml is one.
+func TestReadmeConfig(t *testing.T) {
+	_, after, _ := strings.Cut(read(t, "../README.md"), "```yaml\n# prometheus.yml\n")
+	config, _, found := strings.Cut(after, "```")
+	if !found {
+		t.Fatal("README.md has no prometheus.yml")
+	}
+	dir := t.TempDir()
+	for name, text := range map[string]string{"prometheus.yml": config, "rules.yaml": read(t, rulesFile)} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	promtool(t, "check", "config", filepath.Join(dir, "prometheus.yml"))
+}
+
 // Each alert fires on its fault and is silent without.
 func TestRulesFire(t *testing.T) {
 	tests, err := filepath.Glob("testdata/rules/*.yaml")
