@@ -25,6 +25,9 @@ import (
 var shared *server
 
 func TestMain(m *testing.M) {
+	if args := os.Getenv(pausedHolder); args != "" {
+		holder(args)
+	}
 	flag.Parse()
 	if f := flag.Lookup("rapid.checks"); f != nil && f.Value.String() == f.DefValue {
 		_ = f.Value.Set("15") // each operation is a round trip
