@@ -132,3 +132,17 @@ func TestFormsThatRepeatTheRequest(t *testing.T) {
 		}
 	}
 }
+
+// An ORT in the body of what is no POST goes nowhere either.
+func TestORTsInBodiesAtTheEndSessionEndpoint(t *testing.T) {
+	r := newRig(t)
+	for _, method := range []string{"GET", "HEAD", "OPTIONS", "PUT", "DELETE"} {
+		if resp := r.do(method, "/logout", "refresh_token=ORT1.x"); resp.StatusCode != 400 || r.count() != 0 {
+			t.Errorf("%s: %d, %d went up", method, resp.StatusCode, r.count())
+		}
+	}
+	r.do("GET", "/logout", "a=b")
+	if got := r.last(); got.method != "GET" || got.body != "a=b" {
+		t.Errorf("a body without one: %+v", got)
+	}
+}

@@ -156,7 +156,7 @@ func (g *Gateway) endSession(w http.ResponseWriter, r *http.Request, at *locatio
 	if carriesORT(r.URL.RawQuery) {
 		return invalidRequest("An online refresh token belongs in the body of a POST")
 	}
-	if r.Method == http.MethodGet || r.Method == http.MethodHead || r.Method == http.MethodOptions {
+	if r.ContentLength == 0 {
 		return g.logOut(w, r, at, nil)
 	}
 	raw, e := readBody(w, r)
