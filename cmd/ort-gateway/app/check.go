@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -104,12 +105,14 @@ type checker struct {
 	now      func() time.Time
 	timeout  time.Duration // of one request
 
+	addresses func() []netip.Addr // this machine's own that others could reach
+
 	down bool // the upstream did not answer at all: nobody asks again
 }
 
 func newChecker(s *Settings) *checker {
 	return &checker{
-		settings: s, report: newReport(), now: time.Now, timeout: checkRequestTimeout,
+		settings: s, report: newReport(), now: time.Now, addresses: ownAddresses, timeout: checkRequestTimeout,
 		upstream: proxy.NewTransport(s.UpstreamCAs, upstreamConnect), public: proxy.NewTransport(nil, checkPublicTimeout),
 	}
 }

@@ -5,7 +5,9 @@ import (
 	"crypto/tls"
 	"encoding/json"
 	"fmt"
+	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
@@ -171,8 +173,50 @@ func (c *checker) checkReach(ctx context.Context, t *target) {
 		t.skip("public name", fmt.Sprintf("the public origin answers %d, so where it leads could not be found out", a.status))
 	}
 	if isLoopback(c.settings.UpstreamURL.Hostname()) {
-		t.ok("direct access", "the upstream is asked on this machine; let it listen there alone")
+		c.checkOpenDoor(ctx, t)
 		return
 	}
 	t.skip("direct access", "who else reaches "+c.settings.UpstreamURL.Host+" could not be found out: it trusts its neighbour's X-Forwarded-* fields, so let the gateway alone connect to it")
+}
+
+// checkOpenDoor tries whether an upstream that is asked on loopback listens at this machine's other addresses too (in a pod: the
+// pod's), where others would reach it past the gateway.
+func (c *checker) checkOpenDoor(ctx context.Context, t *target) {
+	inner := *c
+	inner.timeout = min(c.timeout, checkPublicTimeout)
+	port := c.settings.UpstreamURL.Port()
+	if port == "" {
+		port = map[string]string{"http": "80", "https": "443"}[c.settings.UpstreamURL.Scheme]
+	}
+	for _, addr := range c.addresses() {
+		at := &url.URL{Scheme: c.settings.UpstreamURL.Scheme, Host: net.JoinHostPort(addr.String(), port)}
+		a, err := inner.send(ctx, c.upstream, at, probe{method: http.MethodGet, path: t.doc.from, bare: true})
+		var doc struct {
+			Session string `json:"ort_session_endpoint"`
+		}
+		if err != nil || a.status != http.StatusOK || json.Unmarshal(a.body, &doc) == nil && doc.Session != "" {
+			continue // nobody, somebody else, or this gateway itself
+		}
+		t.note(levelWarn, "direct access", "the upstream answers at "+at.Host+" too: who reaches that address passes by the gateway, and is believed what X-Forwarded-* says",
+			"let the upstream listen on "+c.settings.UpstreamURL.Hostname()+" alone")
+		return
+	}
+	t.ok("direct access", "the upstream answers on this machine alone")
+}
+
+// ownAddresses are this machine's addresses at which others could reach it.
+func ownAddresses() []netip.Addr {
+	var own []netip.Addr
+	all, err := net.InterfaceAddrs()
+	if err != nil {
+		return nil // then nothing can be found out
+	}
+	for _, a := range all {
+		prefix, err := netip.ParsePrefix(a.String())
+		if err != nil || prefix.Addr().IsLoopback() || prefix.Addr().IsLinkLocalUnicast() {
+			continue
+		}
+		own = append(own, prefix.Addr())
+	}
+	return own
 }
