@@ -49,7 +49,7 @@ func newCluster(t *testing.T) []*server {
 func TestCluster(t *testing.T) {
 	nodes := newCluster(t)
 	url := nodes[0].url() + "?addr=" + nodes[1].addr()
-	t.Run("store", func(t *testing.T) { storetest.Run(t, at(url)) })
+	t.Run("store", func(t *testing.T) { storetest.Run(t, checkedAt(url)) })
 	t.Run("durability", func(t *testing.T) { storetest.RunDurability(t, at(url), nil) })
 	t.Run("events", func(t *testing.T) {
 		a, b := closing(t, openAt(t, url, Config{}, t.Name())), closing(t, openAt(t, nodes[2].url()+"?addr="+nodes[1].addr(), Config{}, t.Name()))

@@ -195,7 +195,7 @@ func openAt(t testing.TB, url string, c Config, place string) *Store {
 
 func open(t testing.TB, c storetest.Config) sessions.Store {
 	t.Helper()
-	return at(sharedServer(t).url())(t, c)
+	return checkedAt(sharedServer(t).url())(t, c)
 }
 
 func TestStore(t *testing.T)      { storetest.Run(t, open) }

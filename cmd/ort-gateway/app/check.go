@@ -151,7 +151,7 @@ func (c *checker) run(ctx context.Context, warnings []Warning) {
 		c.report.add(fact{Level: levelWarn, Topic: "settings", Fact: w.String()})
 	}
 	c.checkKeys()
-	c.checkStoreFile()
+	c.checkStore(ctx)
 	c.checkListener()
 	c.checkProxies()
 	for _, issuer := range c.settings.Issuers {
