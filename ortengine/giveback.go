@@ -26,6 +26,10 @@ func (e *Engine) owe() {
 	}
 }
 
+// GiveBackSoon lets [Engine.GiveBackOwed] try again at once: the upstream may take
+// now what it did not, for its endpoints were learned.
+func (e *Engine) GiveBackSoon() { e.owe() }
+
 // GiveBackOwed gives back the credentials of sessions whose single sign-on ended,
 // at once when one ends and at each tick what could not be given back before,
 // until the context ends. A credential that nobody takes is deleted at its

@@ -80,6 +80,24 @@ func TestCredentialsWaitForAnUpstreamThatIsDown(t *testing.T) {
 	})
 }
 
+// A new process does not wait for the next tick once it knows where credentials go.
+func TestCredentialsAreGivenBackOnceTheEndpointsAreKnown(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fixture) {
+		k := &taker{down: true}
+		defer f.giving(k)()
+		f.revoke(f.aliceIn("b"))
+		synctest.Wait()
+		k.mu.Lock()
+		k.down = false
+		k.mu.Unlock()
+		f.GiveBackSoon()
+		synctest.Wait()
+		if got := k.all(); len(got) != 1 {
+			t.Errorf("given back: %v, want one", got)
+		}
+	})
+}
+
 func TestCredentialIsDeletedAtTheAbsoluteDeadline(t *testing.T) {
 	inBubble(t, func(t *testing.T, f *fixture) {
 		k := &taker{down: true}
