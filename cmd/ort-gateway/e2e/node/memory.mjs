@@ -66,6 +66,13 @@ export class Memory {
       .map(([key, { payload }]) => ({ key, payload }));
   }
 
+  // alive counts a user's logins, and his refresh tokens that can still be used.
+  alive(sub) {
+    const tokens = [...this.#entries].filter(([key, { payload, expires }]) => key.startsWith('RefreshToken:')
+      && payload.accountId === sub && !payload.consumed && expires > now());
+    return { logins: this.sessions(sub).length, refreshTokens: tokens.length };
+  }
+
   // endSessions ends the provider's logins of one user (of all without a name).
   endSessions(sub) {
     let ended = 0;

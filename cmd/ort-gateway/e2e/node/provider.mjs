@@ -251,7 +251,7 @@ async function logOut({ sub, sid }) {
 }
 
 // The hooks: GET /seen, POST /faults (a list of faults), DELETE /faults, POST /end-sessions {"sub":…},
-// POST /log-out {"sub":…,"sid":…}.
+// POST /log-out {"sub":…,"sid":…}, POST /alive {"sub":…}.
 const hooks = createServer(async (req, res) => {
   let answer = {};
   switch (`${req.method} ${req.url}`) {
@@ -259,6 +259,7 @@ const hooks = createServer(async (req, res) => {
     case 'POST /faults': faults.push(...JSON.parse(await readBody(req))); break;
     case 'DELETE /faults': faults.length = 0; break;
     case 'POST /end-sessions': answer = { ended: memory.endSessions(JSON.parse(await readBody(req)).sub) }; break;
+    case 'POST /alive': answer = memory.alive(JSON.parse(await readBody(req)).sub); break;
     case 'POST /log-out': answer = await logOut(JSON.parse(await readBody(req))); break;
     default: res.statusCode = 404;
   }
