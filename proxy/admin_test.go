@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/ort-gateway/ort-gateway/ortengine"
 	"github.com/ort-gateway/ort-gateway/sessions"
@@ -306,4 +307,34 @@ func FuzzSessionQuery(f *testing.F) {
 			}
 		}
 	})
+}
+
+// A filter that fits little reads a bounded part of the store for each page.
+func TestAdminFilterReadsABoundedPart(t *testing.T) {
+	o := newOffice(t, nil)
+	now := time.Now()
+	var rare string
+	err := o.store.Import(t.Context(), func(yield func(sessions.Moved, error) bool) {
+		for i := range 4100 {
+			s := sessions.Session{ID: sessions.ID(fmt.Sprintf("s%05d", i)), Created: now, Idle: now.Add(time.Hour), Absolute: now.Add(time.Hour),
+				Subjects: []sessions.Subject{{Issuer: public, Client: "spa", Sub: "user"}}}
+			if i == 4050 {
+				s.Subjects[0].Client, rare = "rare", string(s.ID)
+			}
+			if !yield(sessions.Moved{Session: &s}, nil) {
+				return
+			}
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var page pageView
+	o.read(http.StatusOK, "GET", "/sessions?client=rare", &page)
+	if len(page.Sessions) != 0 || page.Next == "" {
+		t.Errorf("the first page: %d sessions, next %q, want none and more to read", len(page.Sessions), page.Next)
+	}
+	if got := o.list("client=rare"); !slices.Equal(got, []string{rare}) {
+		t.Errorf("got %q, want %q", got, rare)
+	}
 }
