@@ -17,7 +17,7 @@ import (
 const opTimeout = 5 * time.Second
 
 var (
-	errSlow     = errors.New("Redis does not answer in time")
+	errSlow     = errors.New("no answer in time")
 	errReplicas = errors.New("fewer replicas than wait_replicas have the change")
 )
 
