@@ -86,7 +86,7 @@ func (t *target) own(u *url.URL, q url.Values) (*x509.CertPool, error) {
 	if q.Has("key_prefix") {
 		t.prefix = q.Get("key_prefix")
 		if t.prefix == "" || len(t.prefix) > maxPrefix || strings.ContainsFunc(t.prefix, func(r rune) bool { return r <= ' ' || r > '~' || strings.ContainsRune(`{}*?[]\`, r) }) {
-			return nil, fmt.Errorf("has a key_prefix that is empty, longer than %d characters or has others than letters, digits and the characters -_.: in it", maxPrefix)
+			return nil, fmt.Errorf("has a key_prefix that is empty, longer than %d characters or has a space or one of {}*?[]\\ in it", maxPrefix)
 		}
 		q.Del("key_prefix")
 	}
