@@ -11,6 +11,7 @@ import (
 func TestKeycloakEnds(t *testing.T) {
 	kc := startKeycloak(t)
 	t.Run("two issuers", func(t *testing.T) { twoIssuers(t, kc) })
+	t.Run("README's guide", func(t *testing.T) { keycloakGuide(t, kc) })
 	t.Run("what is given back", func(t *testing.T) { keycloakUpstreamEnds(t, kc) })
 	st := kc.stack(t, nil)
 	for _, e := range ends {
