@@ -19,6 +19,7 @@ func TestKeycloakEnds(t *testing.T) {
 	}
 	t.Run("an administrator's logout comes by the back channel", func(t *testing.T) { adminLogsOut(t, kc, st.stack) })
 	t.Run("asked again while a session lives", func(t *testing.T) { askedAgain(t, st.stack) })
+	t.Run("a login without openid", func(t *testing.T) { withoutOpenID(t, st.stack) })
 	t.Run("a revocation is given back and hurts nobody else", func(t *testing.T) { givenBack(t, kc, st.stack) })
 }
 

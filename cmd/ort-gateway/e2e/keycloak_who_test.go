@@ -55,3 +55,19 @@ func askedAgain(t *testing.T, st *stack) {
 		x.dead(t)
 	}
 }
+
+// A login without openid has no ID token that could say who it is: it joins nobody, and ends with its browser's logout.
+func withoutOpenID(t *testing.T, st *stack) {
+	a, b := twoIn(t, st, "spa", "spa2")
+	bare := st.app("spa", a.browser)
+	bare.scope = "online_access"
+	if got := bare.login(t); got.IDToken != "" {
+		t.Fatal("there is an ID token")
+	}
+	bare.works(t)
+	a.works(t)
+	a.logout(t, url.Values{"client_id": {a.id}, "post_logout_redirect_uri": {a.bye()}}, true)
+	for _, x := range []*app{a, b, bare} {
+		x.dead(t)
+	}
+}

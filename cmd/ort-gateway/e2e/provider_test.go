@@ -37,6 +37,7 @@ type providerConfig struct {
 	Clients    []clientMetadata `json:"clients"`
 	Routes     string           `json:"routes,omitempty"`
 	Post       bool             `json:"post"`
+	Pairwise   bool             `json:"pairwise"`
 	DPoP       bool             `json:"dpop"`
 	DPoPNonces bool             `json:"dpopNonces"`
 	Refresh    string           `json:"refresh,omitempty"`

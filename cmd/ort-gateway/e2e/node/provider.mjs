@@ -6,7 +6,7 @@
 // outlives the test that started it. Settings are the fields of `defaults`. The second port is for the test alone: it
 // tells what the provider saw and issued, and makes the next answers err.
 import { createServer } from 'node:http';
-import { generateKeyPairSync, randomBytes } from 'node:crypto';
+import { createHash, generateKeyPairSync, randomBytes } from 'node:crypto';
 import Provider from 'oidc-provider';
 
 import { Memory, memoryAdapter } from './memory.mjs';
@@ -21,6 +21,7 @@ const defaults = {
   par: true,
   refresh: 'offline_access', // a refresh token is issued for this scope (with consent), or 'always'
   reuse: 'revoke', // a refresh token used twice ends the whole grant; 'unacknowledged': not while its successor is unused
+  pairwise: false, // each client knows a user by another sub
   resources: ['https://one.api.test', 'https://two.api.test'],
   resourceScope: 'read write', // what their access tokens can have
 };
@@ -78,7 +79,9 @@ async function loadExistingGrant(ctx) {
 
 const provider = new Provider(config.issuer, {
   adapter: memoryAdapter(memory),
-  clients: config.clients.map(({ origins: _, ...metadata }) => metadata),
+  clients: config.clients.map(({ origins: _, ...metadata }) => ({ ...metadata, subject_type: config.pairwise ? 'pairwise' : 'public' })),
+  subjectTypes: config.pairwise ? ['public', 'pairwise'] : ['public'],
+  pairwiseIdentifier: (_ctx, accountId, client) => createHash('sha256').update(`${client.clientId} ${accountId}`).digest('hex'),
   jwks: { keys: [signingKey] },
   cookies: {
     keys: [randomBytes(16).toString('hex')],
