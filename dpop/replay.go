@@ -18,11 +18,15 @@ const (
 	StaleGeneration                         // the proof's nonce belongs to a generation that has ended
 )
 
+// UnknownGeneration is the generation of a ReplayCache that does not know it yet:
+// until then no nonce can be issued or judged.
+const UnknownGeneration = ^uint64(0)
+
 // ReplayCache remembers which proofs were taken. Implementations are safe for
 // concurrent use.
 type ReplayCache interface {
 	// Generation returns the generation of nonces in force, as far as known
-	// without any I/O. After Remember has answered StaleGeneration it returns
+	// without any I/O, or UnknownGeneration. After Remember has answered StaleGeneration it returns
 	// the new one.
 	Generation() uint64
 

@@ -316,3 +316,23 @@ func TestFreshProofsAreAccepted(t *testing.T) {
 		}
 	})
 }
+
+// ignorant is a replay memory that does not know its generation yet.
+type ignorant struct{ ReplayCache }
+
+func (ignorant) Generation() uint64 { return UnknownGeneration }
+
+// TestUnknownGeneration: no nonce is handed out that would be of no use, and no
+// proof is refused for a nonce that cannot be judged.
+func TestUnknownGeneration(t *testing.T) {
+	v, err := New(Config{Nonces: NewNonces(NoncesConfig{}), Replay: ignorant{NewMemoryReplay(0, nil, true)}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := v.Nonce(); n != "" {
+		t.Errorf("got nonce %q", n)
+	}
+	if _, err := v.Verify(t.Context(), Request{Proofs: []string{"x"}, Method: "POST", URL: "https://as.example/token"}); !errors.Is(err, ErrUnavailable) {
+		t.Errorf("got error %v, want %v", err, ErrUnavailable)
+	}
+}

@@ -138,6 +138,9 @@ type Proof struct {
 func (v *Verifier) Verify(ctx context.Context, r Request) (*Proof, error) {
 	var p proof
 	var a acceptance
+	if v.c.Nonces != nil && !r.IgnoreNonce && v.c.Replay.Generation() == UnknownGeneration {
+		return nil, fmt.Errorf("%w: the generation of nonces is not known yet", ErrUnavailable)
+	}
 	now := v.c.Now()
 	switch {
 	case !p.single(r.Proofs): // §4.3 (1)
@@ -169,12 +172,16 @@ func (v *Verifier) Verify(ctx context.Context, r Request) (*Proof, error) {
 }
 
 // Nonce returns a fresh nonce for the DPoP-Nonce header field (RFC 9449 §8);
-// empty where the verifier issues none.
+// empty where the verifier issues none, or cannot now.
 func (v *Verifier) Nonce() string {
 	if v.c.Nonces == nil {
 		return ""
 	}
-	return v.c.Nonces.issue(v.c.Replay.Generation(), v.c.Now())
+	generation := v.c.Replay.Generation()
+	if generation == UnknownGeneration {
+		return ""
+	}
+	return v.c.Nonces.issue(generation, v.c.Now())
 }
 
 // Algs returns the allowed algorithms, for dpop_signing_alg_values_supported.

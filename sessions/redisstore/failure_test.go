@@ -126,8 +126,13 @@ func TestDownAtTheStart(t *testing.T) {
 	srv.stop()
 	s := closing(t, openAt(t, srv.url(), Config{}, t.Name()))
 	unknown(t, "Ready", s.Ready(t.Context()))
+	r := s.Replay(ReplayConfig{Generations: true})
+	if g := r.Generation(); g != dpop.UnknownGeneration {
+		t.Errorf("it makes nonces of generation %d, which no other replica takes", g)
+	}
 	srv.start(t)
 	within(t, 10*time.Second, "ready", func() bool { return s.Ready(t.Context()) == nil })
+	within(t, 5*time.Second, "the generation is known", func() bool { return r.Generation() != dpop.UnknownGeneration })
 	login(t, s, 1)
 }
 

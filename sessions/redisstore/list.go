@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -79,8 +80,19 @@ func (s *Store) Owing(ctx context.Context, after sessions.ID, limit int) (list [
 	return s.walk(ctx, 'o', after, limit, func(ses *sessions.Session) bool { return len(ses.Owed) > 0 })
 }
 
-// notesOf calls f with the key and the text of every note there is.
-func (s *Store) notesOf(ctx context.Context, f func(key, text string) error) error {
+// notesOf calls f with the key and the text of every note there is, one after the
+// other: the nodes of a Cluster are asked side by side.
+func (s *Store) notesOf(ctx context.Context, each func(key, text string) error) error {
+	var mu sync.Mutex
+	var stopped error
+	f := func(key, text string) error {
+		mu.Lock()
+		defer mu.Unlock()
+		if stopped == nil {
+			stopped = each(key, text)
+		}
+		return stopped
+	}
 	return s.masters(ctx, func(ctx context.Context, node *redis.Client) error {
 		scan := node.Scan(ctx, 0, s.prefix+"n:*", 1000).Iterator()
 		for scan.Next(ctx) {

@@ -61,13 +61,16 @@ func (s *Store) Replay(c ReplayConfig) *Replay {
 	return r
 }
 
-// Generation implements dpop.ReplayCache. It is 0 without generations, and 1
-// until Redis was asked: a nonce of that one is asked for again.
+// Generation implements dpop.ReplayCache. It is 0 without generations, and not
+// known until Redis was asked.
 func (r *Replay) Generation() uint64 {
 	if !r.c.Generations {
 		return 0
 	}
-	return max(1, r.generation.Load())
+	if n := r.generation.Load(); n != 0 {
+		return n
+	}
+	return dpop.UnknownGeneration
 }
 
 // Len is how many proofs are remembered, as it was a second ago.
@@ -86,7 +89,7 @@ func (r *Replay) Remember(ctx context.Context, generation uint64, key [32]byte, 
 	defer cancel()
 	v, err := s.run(within, call{scriptRemember, []string{s.replayKey()}, []any{
 		generation, key[:16], newToken()[:8], s.ttl(until, replaySlack), until.UnixNano() / int64(replayWidth),
-		r.c.Limit, mark(r.c.Generations), replayLife.Milliseconds(),
+		r.c.Limit, mark(r.c.Generations), replayLife.Milliseconds(), s.channel(), s.message(renewed, ""),
 	}})
 	if err != nil {
 		return 0, s.fault(ctx, err)

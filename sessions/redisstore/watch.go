@@ -16,6 +16,7 @@ import (
 const (
 	changed = 's' // a session
 	freed   = 'l' // a lease's key
+	renewed = 'g' // a generation of nonces
 )
 
 func (s *Store) message(kind byte, about string) string {
@@ -120,5 +121,9 @@ func (s *Store) hear(text string) {
 		s.figures.stale()
 	case freed:
 		s.wakes.wake(about)
+	case renewed:
+		if r := s.replay.Load(); r != nil {
+			r.learn(about)
+		}
 	}
 }

@@ -1,10 +1,11 @@
 -- KEYS[1] names the slot; ARGV generation (0: none), entry, token, ttl, bucket, limit, generations (1),
---   ttl of the generation
+--   ttl of the generation, channel, message that the generation goes behind
 local R = KEYS[1]
 local gen = redis.call('GET', R .. 'gen')
 if not gen then -- a new memory: no nonce of an older one is good
   gen = string.format('%.0f', now_ms())
   redis.call('SET', R .. 'gen', gen)
+  redis.call('PUBLISH', ARGV[9], ARGV[10] .. gen)
 end
 keep(R .. 'gen', ARGV[8])
 local tied = ARGV[7] == '1' and ARGV[1] ~= '0'
@@ -34,6 +35,7 @@ if count >= tonumber(ARGV[6]) then
   redis.call('DEL', lists[2])
   gen = string.format('%.0f', tonumber(gen) + 1)
   redis.call('SET', R .. 'gen', gen, 'PX', ARGV[8])
+  redis.call('PUBLISH', ARGV[9], ARGV[10] .. gen)
   if tied then return { 3, gen } end
 end
 local bucket = mine .. ':' .. ARGV[5]
