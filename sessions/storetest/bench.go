@@ -141,15 +141,12 @@ func Exchange(s sessions.Store, id sessions.ID, grant sessions.GrantID) error {
 	if _, _, err := s.Grant(ctx, id, grant); err != nil {
 		return err
 	}
-	l, err := s.Lease(ctx, string(id)+string(grant))
+	l, _, g, err := s.LeaseGrant(ctx, id, grant)
 	if err != nil {
 		return err
 	}
 	defer l.Release()
-	_, g, err := s.Grant(ctx, id, grant)
-	if err != nil {
-		return err
-	}
+	l.Last()
 	rotated := slices.Clone(g.Credential)
 	return s.Update(ctx, id, l, func(d *sessions.Draft) error {
 		g, ok := d.Grant(grant)

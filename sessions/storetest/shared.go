@@ -131,6 +131,71 @@ var sharedCases = []testCase{
 			e.Error("a lease that was given back says that it was lost")
 		}
 	}},
+	{name: "the lease of a grant comes with the grant as it stands then", run: func(e *env) {
+		s, g := e.create(1)
+		l, ses, got, err := e.store.LeaseGrant(e.ctx, s.ID, g.ID)
+		e.ok(err)
+		equal(e, ses, s)
+		equal(e, got, g)
+		g.Credential = []byte("rotated")
+		next := make(chan sessions.Grant)
+		go func() {
+			l, _, got, err := e.store.LeaseGrant(e.ctx, s.ID, g.ID)
+			if err != nil {
+				e.Error(err)
+			} else {
+				l.Release()
+			}
+			next <- got
+		}()
+		l.Last()
+		e.ok(e.store.Update(e.ctx, s.ID, l, func(d *sessions.Draft) error { d.Put(g); return nil }))
+		l.Release()
+		l.Release()
+		equal(e, <-next, g)
+		e.is(e.store.Update(e.ctx, s.ID, l, func(*sessions.Draft) error { return nil }), sessions.ErrLeaseLost)
+		if signalled(l.Lost()) {
+			e.Error("a lease that was given back says that it was lost")
+		}
+	}},
+	{name: "what is not there has no lease", run: func(e *env) {
+		s, g := e.create(1)
+		for range 2 {
+			l, ses, _, err := e.store.LeaseGrant(e.ctx, s.ID, "none")
+			e.is(err, sessions.ErrNotFound)
+			equal(e, ses, s)
+			equal(e, l, nil)
+			l, ses, _, err = e.store.LeaseGrant(e.ctx, "none", g.ID)
+			e.is(err, sessions.ErrNotFound)
+			equal(e, ses, sessions.Session{})
+			equal(e, l, nil)
+		}
+		e.end(s.ID, sessions.EndAdmin)
+		_, ses, _, err := e.store.LeaseGrant(e.ctx, s.ID, g.ID)
+		e.is(err, sessions.ErrNotFound)
+		equal(e, ses.End.Reason, sessions.EndAdmin)
+	}},
+	{name: "a change that changes more than its lease's grant sees all of it", run: func(e *env) {
+		s, g := e.create(1)
+		second := exactGrant(newGrant(e.in(time.Second), 2), s.ID)
+		e.ok(e.store.Update(e.ctx, s.ID, nil, func(d *sessions.Draft) error { d.Put(second); return nil }))
+		l, _, _, err := e.store.LeaseGrant(e.ctx, s.ID, g.ID)
+		e.ok(err)
+		defer l.Release()
+		e.ok(e.store.Update(e.ctx, s.ID, nil, func(d *sessions.Draft) error { d.Session.Place = "changed"; return nil })) // meanwhile
+		var place string
+		var seen []sessions.Grant
+		e.ok(e.store.Update(e.ctx, s.ID, l, func(d *sessions.Draft) error {
+			place, seen = d.Session.Place, d.Grants() // as it ran last
+			d.Drop(g.ID)
+			return nil
+		}))
+		equal(e, place, "changed")
+		equal(e, seen, []sessions.Grant{g, second})
+		list, err := e.store.Grants(e.ctx, s.ID)
+		e.ok(err)
+		equal(e, list, []sessions.Grant{second})
+	}},
 	{name: "a closed store says so", run: func(e *env) {
 		s, g := e.create(1)
 		l, err := e.store.Lease(e.ctx, "a")
