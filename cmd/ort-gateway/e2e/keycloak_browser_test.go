@@ -31,6 +31,25 @@ func TestKeycloakSDKs(t *testing.T) {
 			keycloakApps(t, one, two, row.cache)
 		})
 	}
+	t.Run("auth0-spa-js, popup and hidden frame", func(t *testing.T) { keycloakMessages(t, kc) })
+}
+
+// response_mode=web_message at Keycloak: the form in a popup. To the hidden frame of an app on another site this browser
+// sends no cookie at all, although Keycloak's are SameSite=None: its answer is login_required while the login lives.
+func keycloakMessages(t *testing.T, kc *keycloak) {
+	one := startSPA(t, "one", "auth0")
+	kc.allow(t, "spa", one.origin)
+	st := kc.stack(t, auth0Paths)
+	one.config.Store(&spaConfig{Origin: st.origin, Domain: st.origin, Issuer: st.issuer, ClientID: "spa", Cache: "localstorage"})
+	tab := open(t, chromium(t), one)
+	if got := tab.popup(t, true); got == "" || strings.HasPrefix(got, "failed") {
+		t.Fatalf("the popup: %q", got)
+	}
+	distinct(t, must[[]string](tab, `spa.several(2)`), 2)
+	if got := must[string](tab, `spa.frame().then(() => 'token', (err) => err.error)`); got != "login_required" {
+		t.Errorf("the hidden frame was answered %q", got)
+	}
+	distinct(t, must[[]string](tab, `spa.several(2)`), 2) // which ended nothing
 }
 
 // allow registers an app's origins at Keycloak.
