@@ -1,6 +1,7 @@
 package redisstore
 
 import (
+	"context"
 	"errors"
 	"testing"
 	"time"
@@ -141,4 +142,26 @@ func TestLeaseOutlivesAnOutage(t *testing.T) {
 		}
 		l.Release()
 	}
+}
+
+// TestALeaseIsRenewed: as long as its holder lives, however long that is.
+func TestALeaseIsRenewed(t *testing.T) {
+	const lease = 300 * time.Millisecond
+	url := sharedServer(t).url()
+	a := closing(t, openAt(t, url, Config{leaseFor: lease}, t.Name()))
+	b := closing(t, openAt(t, url, Config{leaseFor: lease}, t.Name()))
+	ses, g := login(t, a, 1)
+	l, _, _, err := a.LeaseGrant(t.Context(), ses.ID, g.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 5*lease)
+	defer cancel()
+	if _, _, _, err := b.LeaseGrant(ctx, ses.ID, g.ID); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("b, after five lives of a lease: got error %v", err)
+	}
+	if err := use(t.Context(), a, ses.ID, g.ID, l); err != nil {
+		t.Error(err)
+	}
+	l.Release()
 }

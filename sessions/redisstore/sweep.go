@@ -175,10 +175,10 @@ func (w *sweeper) entry(parent context.Context, list byte, id sessions.ID, score
 			return err
 		}
 	}
-	why, passed := h.ses.Deadline(w.now)
+	_, passed := h.ses.Deadline(w.now)
 	switch {
 	case h.ses.End == nil && passed && list == 'x':
-		return w.finish(ctx, id, why)
+		return w.finish(ctx, id)
 	case h.ses.End == nil && list == 'x':
 		return w.refile(ctx, list, id, score, deadline(&h.ses))
 	case h.ses.End == nil: // its end is being written, or was not
@@ -195,7 +195,7 @@ func (w *sweeper) entry(parent context.Context, list byte, id sessions.ID, score
 
 // finish ends a session whose limit has passed, unless it was used meanwhile.
 // Where its marker is of no use any more, it goes at once.
-func (w *sweeper) finish(ctx context.Context, id sessions.ID, _ sessions.EndReason) error {
+func (w *sweeper) finish(ctx context.Context, id sessions.ID) error {
 	var ended *sessions.Session
 	err := w.Update(ctx, id, nil, func(d *sessions.Draft) error {
 		ended = nil

@@ -131,9 +131,15 @@ func (a *loadedApp) run(t *testing.T) {
 func (a *loadedApp) checkNewest(t *testing.T, st *stack, i int) {
 	t.Helper()
 	now := a.works(t).AccessToken
+	a.checkUsed(t, st.provider.seen(t), i, now)
+}
+
+// checkUsed looks at the credential that one exchange was done with, by its access token.
+func (a *loadedApp) checkUsed(t *testing.T, s seen, i int, now string) {
+	t.Helper()
 	issuedBy := map[string]int{} // refresh token → exchange that issued it
 	answeredAt, used := -1, ""
-	for n, e := range st.provider.seen(t).Exchanges {
+	for n, e := range s.Exchanges {
 		issuedBy[e.RefreshToken] = n
 		if e.AccessToken == a.last {
 			answeredAt = n

@@ -242,7 +242,7 @@ func TestReplicasLoseNothing(t *testing.T) {
 				default: // cut off by a kill, or the store is away
 					unavailable.Add(1)
 				}
-				time.Sleep(time.Duration(rand.IntN(100)) * time.Millisecond)
+				time.Sleep(time.Duration(rand.IntN(1500)) * time.Millisecond) // every answer and every token is searched for in the end
 			}
 		})
 	}
@@ -268,10 +268,15 @@ func TestReplicasLoseNothing(t *testing.T) {
 	if t.Failed() {
 		return
 	}
+	now := make([]string, len(load))
 	for i, a := range load {
-		a.checkNewest(t, r.stack, i)
+		now[i] = a.works(t).AccessToken
 	}
-	if answered.Load() < int64(clients) || kills < 3 {
+	exchanges := r.provider.seen(t)
+	for i, a := range load {
+		a.checkUsed(t, exchanges, i, now[i])
+	}
+	if answered.Load() < int64(2*clients) || kills < 3 {
 		t.Errorf("only %d exchanges and %d kills", answered.Load(), kills)
 	}
 }
