@@ -308,14 +308,16 @@ func (st *stack) checkOutput(log string, secrets []string) {
 	}
 }
 
-// checkStore looks for the same secrets in the store's file: credentials lie sealed in it, all else hashed or not at all.
+// checkStore looks for the same secrets in the store: credentials lie sealed in it, all else hashed or not at all.
 func (st *stack) checkStore(secrets []string) {
-	if !strings.HasPrefix(st.env["ORT_STORE_URL"], "bolt:") {
-		return
-	}
-	data, err := os.ReadFile(st.database())
-	if err != nil {
-		st.t.Errorf("reading the store: %v", err)
+	var data []byte
+	if storeURL := st.env["ORT_STORE_URL"]; strings.HasPrefix(storeURL, "redis") {
+		data = redisContent(st.t, storeURL)
+	} else {
+		var err error
+		if data, err = os.ReadFile(st.database()); err != nil {
+			st.t.Errorf("reading the store: %v", err)
+		}
 	}
 	for _, s := range secrets {
 		if len(s) >= 16 && bytes.Contains(data, []byte(s)) {
