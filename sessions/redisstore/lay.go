@@ -104,7 +104,7 @@ func connectFault(err error) string {
 	case redis.HasErrorPrefix(err, "WRONGPASS"):
 		return "the server refuses the user or the password"
 	case redis.IsAuthError(err):
-		return "the server asks for a password, or refuses this one (a user goes in front of it: redis://USER:PASSWORD@HOST)"
+		return "the server asks for a password, or refuses this one (redis://USER:PASSWORD@HOST; with Sentinel that is the Sentinels' own, and the servers' is username= and password=)"
 	case redis.IsPermissionError(err):
 		return "the user may not do what the store needs: ACL SETUSER … ~PREFIX* &PREFIX* +@all -@dangerous -@admin +info, where PREFIX is the key_prefix (ort:)"
 	case redis.HasErrorPrefix(err, "unknown command"):

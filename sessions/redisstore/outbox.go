@@ -63,13 +63,15 @@ func (s *Store) deliver(ctx context.Context, ses *sessions.Session, packed strin
 	if err != nil {
 		return err
 	}
+	var calls []call
 	for _, n := range b.Notes {
-		_, err := s.durable(ctx, s.noteCall(n.Kind, n.Hash, n.At, n.Until, b.Token))
-		if err != nil {
+		c := s.noteCall(n.Kind, n.Hash, n.At, n.Until, b.Token)
+		if s.wait == 0 {
+			calls = append(calls, c)
+		} else if _, err := s.durable(ctx, c); err != nil {
 			return s.fault(ctx, err)
 		}
 	}
-	var calls []call
 	for _, c := range b.Codes {
 		calls = append(calls, s.codeCall(&sessions.Code{Hash: sessions.CodeHash(c.Hash), Exchanged: true, Until: time.UnixMilli(c.Until)}))
 	}

@@ -31,7 +31,7 @@ func (c *checker) checkStore(ctx context.Context) {
 		c.own(levelWarn, "store", "Redis answers and runs scripts, but does not say how it is set ("+plainText(err.Error())+")", "ACL SETUSER … +info, for this check alone")
 		return
 	}
-	c.own(levelOK, "store", fmt.Sprintf("Redis %s answers and runs scripts, %d servers with data, %d sessions", servers[0].Version, len(servers), store.Stats().Active), "")
+	c.own(levelOK, "store", fmt.Sprintf("Redis %s answers and runs scripts; servers with data: %d; sessions: %d", servers[0].Version, len(servers), store.Stats().Active), "")
 	for _, s := range servers {
 		c.checkServer(s, store.WaitReplicas())
 	}
