@@ -3,6 +3,7 @@ package ortengine
 import (
 	"context"
 	"log/slog"
+	"strings"
 
 	"github.com/ort-gateway/ort-gateway/sessions"
 )
@@ -46,7 +47,8 @@ func (e *Engine) ExchangePassed(ctx context.Context, x Exchanged, t Timing) {
 	if x.Answer.Status != 200 {
 		e.exchangeCounted("upstream_refused", t)
 		e.Logger.LogAttrs(ctx, slog.LevelInfo, "ort_refused", slog.String("at", "exchange"), slog.String("client", x.Grant.Client),
-			slog.String("session", string(x.Grant.Session)), slog.String("result", "upstream_refused"), slog.Int("status", x.Answer.Status))
+			slog.String("session", string(x.Grant.Session)), slog.String("subject", e.subjectHash(&x.Session)),
+			slog.String("result", "upstream_refused"), slog.Int("status", x.Answer.Status))
 		return
 	}
 	e.exchangeCounted("ok", t)
@@ -61,6 +63,9 @@ func (e *Engine) refused(ctx context.Context, why *Error, attrs ...slog.Attr) {
 	if why.Status >= 500 {
 		level = slog.LevelWarn
 	}
+	if why.subject != "" {
+		attrs = append(attrs, slog.String("subject", why.subject))
+	}
 	attrs = append(attrs, slog.String("result", why.Result), slog.String("why", why.Description))
 	if why.Cause != nil {
 		attrs = append(attrs, slog.Any("error", why.Cause))
@@ -68,9 +73,14 @@ func (e *Engine) refused(ctx context.Context, why *Error, attrs ...slog.Attr) {
 	e.Logger.LogAttrs(ctx, level, "ort_refused", attrs...)
 }
 
-// ended tells of an end.
+// ended tells of an end, and of the clients that ID tokens named to it: its
+// grants are gone.
 func (e *Engine) ended(ctx context.Context, s *sessions.Session) {
 	e.Metrics.SessionEnded(string(s.End.Reason))
+	clients := make([]string, len(s.Subjects))
+	for i, u := range s.Subjects {
+		clients[i] = u.Client
+	}
 	e.Logger.LogAttrs(ctx, slog.LevelInfo, "session_ended", slog.String("session", string(s.ID)),
-		slog.String("reason", string(s.End.Reason)), slog.String("subject", e.subjectHash(s)))
+		slog.String("reason", string(s.End.Reason)), slog.String("client", strings.Join(clients, ",")), slog.String("subject", e.subjectHash(s)))
 }

@@ -33,6 +33,8 @@ type Error struct {
 	Result string
 	// Cause is for the log only.
 	Cause error
+
+	subject string // keyed hash of the user whose session it was, for the log only
 }
 
 func (e *Error) Error() string {

@@ -53,25 +53,30 @@ func invalidTarget(result string) error {
 
 // Exchange gets a new access token for an ORT. An error is an [Error].
 func (e *Engine) Exchange(ctx context.Context, x Exchange) (Exchanged, error) {
-	done, err := e.exchange(ctx, x)
+	s, g, err := e.living(ctx, &x.ORT)
+	done := Exchanged{}
+	if err == nil {
+		done, err = e.exchange(ctx, &x, g)
+	}
 	if err != nil {
-		return Exchanged{}, AsError(err)
+		why := *AsError(err)
+		why.subject = e.subjectHash(&s)
+		return Exchanged{}, &why
+	}
+	if done.Session.ID == "" { // the upstream refused
+		done.Session = s
 	}
 	return done, nil
 }
 
-func (e *Engine) exchange(ctx context.Context, x Exchange) (Exchanged, error) {
-	_, g, err := e.living(ctx, &x.ORT)
-	if err != nil {
-		return Exchanged{}, err
-	}
+func (e *Engine) exchange(ctx context.Context, x *Exchange, g sessions.Grant) (Exchanged, error) {
 	if !e.Policy.allowsExchange(x.Audiences, g.Audiences) {
 		return Exchanged{}, invalidTarget("invalid_target")
 	}
 	if err := e.writable(ctx); err != nil {
 		return Exchanged{}, err
 	}
-	lease, g, credential, err := e.credential(ctx, &x)
+	lease, g, credential, err := e.credential(ctx, x)
 	if err != nil {
 		return Exchanged{}, err
 	}
