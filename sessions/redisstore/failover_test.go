@@ -90,6 +90,7 @@ func TestFailover(t *testing.T) {
 	s := closing(t, openAt(t, f.url, Config{Logger: slog.New(slog.NewTextHandler(log, nil))}, t.Name()))
 	ended, _ := login(t, s, 1)
 	kept, g := login(t, s, 2)
+	late, lateGrant := login(t, s, 3)
 	l, _, _, err := s.LeaseGrant(t.Context(), kept.ID, g.ID)
 	if err != nil {
 		t.Fatal(err)
@@ -100,6 +101,11 @@ func TestFailover(t *testing.T) {
 	})
 	f.master.cli(t, "acl", "setuser", "default", "-psync", "-sync") // no replica comes back after this
 	f.master.cli(t, "client", "kill", "type", "replica")
+	unheard, _, _, err := s.LeaseGrant(t.Context(), late.ID, lateGrant.ID) // of this one the replica never hears
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unheard.Release()
 	if first, err := endIt(t.Context(), s, ended.ID); err != nil || !first {
 		t.Fatalf("the end: first %t, error %v", first, err)
 	}
@@ -124,6 +130,9 @@ func TestFailover(t *testing.T) {
 	}
 	if err := use(t.Context(), s, kept.ID, g.ID, l); err != nil {
 		t.Errorf("under the lease: got error %v", err)
+	}
+	if err := use(t.Context(), s, late.ID, lateGrant.ID, unheard); err != nil {
+		t.Errorf("under the lease that was lost, and that nobody had since: got error %v", err)
 	}
 }
 

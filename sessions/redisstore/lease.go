@@ -19,8 +19,9 @@ const (
 // another one, and a change is looked at together with the token that stands.
 //
 // It is renewed three times in its life. A holder that was stopped for longer
-// finds it lost. One that went on, while the store did not answer, takes it again
-// where nobody had it in between: what it has in hand may exist nowhere else.
+// finds it lost. One that went on, while the store did not answer or forgot it in a
+// failover, takes it again where nobody had it in between: what it has in hand may
+// exist nowhere else.
 type lease struct {
 	s       *Store
 	key     string
@@ -38,7 +39,6 @@ type lease struct {
 	gone     bool      // lost, or given back with a change
 	renewed  time.Time // when it was held for certain
 	tried    time.Time // when it was last tried to renew it
-	outage   bool      // the store did not answer since renewed
 }
 
 var _ sessions.Lease = (*lease)(nil)
@@ -217,13 +217,12 @@ func (l *lease) renew(ctx context.Context) (until time.Time, err error) {
 	l.mu.Lock()
 	l.tried = time.Now()
 	if err != nil {
-		l.outage = true
 		l.mu.Unlock()
 		return time.Time{}, l.s.fault(ctx, err)
 	}
 	ours := v == int64(1)
 	if ours {
-		l.renewed, l.outage = began, false
+		l.renewed = began
 	}
 	l.mu.Unlock()
 	if !ours {
@@ -233,13 +232,14 @@ func (l *lease) renew(ctx context.Context) (until time.Time, err error) {
 	return began.Add(l.s.leaseFor), nil
 }
 
-// retake says whether a lease that ran out may be taken again: the store did not
-// answer, and its holder went on all the time.
+// retake says whether a lease that ran out, or that a failover lost, may be taken
+// again where nobody had it since: its holder went on all the time and tried to
+// renew it, so it was the store that was away.
 func (l *lease) retake() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now := time.Now()
-	return l.outage && !l.gone && now.Sub(l.tried) < l.s.leaseFor && now.Sub(l.renewed) < outageFor
+	return !l.gone && now.Sub(l.tried) < l.s.leaseFor && now.Sub(l.renewed) < outageFor
 }
 
 // under is the lease that a change is made under; nil is none.
