@@ -16,6 +16,8 @@ type cutter struct {
 	silent   atomic.Bool  // takes everything and answers nothing
 	swallow  atomic.Int32 // so many answers are lost, and their connections with them
 	delay    atomic.Int64 // of each answer
+	forget   atomic.Int64 // connections up to this one are forgotten without a word
+	accepted atomic.Int64
 	mu       sync.Mutex
 	open     map[net.Conn]struct{}
 	handling sync.WaitGroup
@@ -55,8 +57,9 @@ func (c *cutter) accept() {
 			continue
 		}
 		c.keep(in, out)
-		c.handling.Go(func() { c.pass(out, in, nil) })
-		c.handling.Go(func() { c.pass(in, out, &c.swallow) })
+		n := c.accepted.Add(1)
+		c.handling.Go(func() { c.pass(n, out, in, nil) })
+		c.handling.Go(func() { c.pass(n, in, out, &c.swallow) })
 	}
 }
 
@@ -69,7 +72,7 @@ func (c *cutter) keep(conns ...net.Conn) {
 }
 
 // pass copies one way; answers are those that swallow counts.
-func (c *cutter) pass(to, from net.Conn, swallow *atomic.Int32) {
+func (c *cutter) pass(conn int64, to, from net.Conn, swallow *atomic.Int32) {
 	defer to.Close()
 	defer from.Close()
 	b := make([]byte, 64<<10)
@@ -77,6 +80,9 @@ func (c *cutter) pass(to, from net.Conn, swallow *atomic.Int32) {
 		n, err := from.Read(b)
 		for c.silent.Load() && !c.down.Load() {
 			time.Sleep(5 * time.Millisecond)
+		}
+		if err == nil && conn <= c.forget.Load() {
+			continue
 		}
 		if swallow != nil {
 			time.Sleep(time.Duration(c.delay.Load()))

@@ -31,12 +31,43 @@ func isFault(err error) bool { return errors.Is(err, ErrFault) }
 
 // lay looks at the store before anything is done with it: whether it can be
 // reached and scripted, and is of our format.
+//
+// While the store does not answer, everybody waits for one look together, and no
+// longer than his context: one after the other they would wait for ever.
 func (s *Store) lay(ctx context.Context) error {
-	s.laying.Lock()
-	defer s.laying.Unlock()
-	if s.laid.Load() {
-		return nil
+	s.mu.Lock()
+	look := s.laying
+	first := look == nil
+	if first {
+		look = &looking{done: make(chan struct{})}
+		s.laying = look
 	}
+	s.mu.Unlock()
+	if !first {
+		select {
+		case <-look.done:
+			return look.err
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-s.closing:
+			return sessions.ErrClosed
+		}
+	}
+	look.err = s.layOnce(context.WithoutCancel(ctx)) // it is the others' too
+	s.mu.Lock()
+	s.laying = nil
+	s.mu.Unlock()
+	close(look.done)
+	return look.err
+}
+
+// looking is one look at the store that many may wait for.
+type looking struct {
+	done chan struct{}
+	err  error // there once done is closed
+}
+
+func (s *Store) layOnce(ctx context.Context) error {
 	meta, err := s.meta(ctx)
 	if err != nil {
 		return err

@@ -222,14 +222,13 @@ func (s *Store) look(ctx context.Context) {
 // relay looks at the format again: a store that lost everything gets it anew, and
 // nobody works on half an import.
 func (s *Store) relay(ctx context.Context) {
-	was := s.laid.Swap(false)
+	was := s.laid.Load() // and stays so meanwhile, and where it is away
 	err := s.lay(ctx)
 	switch {
 	case err == nil && !was:
 		s.log.Info("the session store answers")
 	case isFault(err):
+		s.laid.Store(false)
 		s.log.Error("the session store cannot be used", "error", err.Error())
-	case err != nil && was:
-		s.laid.Store(true) // it is away: what stood there stands there
 	}
 }

@@ -61,7 +61,6 @@ type Store struct {
 	filling          bool // Config.ForImport
 
 	laid      atomic.Bool // the format was looked at, and is ours
-	laying    sync.Mutex
 	readyAt   atomic.Int64
 	turns     turns
 	wakes     wakes
@@ -71,8 +70,9 @@ type Store struct {
 	replay    atomic.Pointer[Replay]
 	pushedOut atomic.Int64
 
-	mu      sync.Mutex // guards closed against background
+	mu      sync.Mutex // guards closed against background, and laying
 	closed  bool
+	laying  *looking      // nil: nobody looks at the format now
 	closing chan struct{} // closed by Close
 	stop    context.CancelFunc
 	running sync.WaitGroup

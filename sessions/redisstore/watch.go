@@ -2,6 +2,8 @@ package redisstore
 
 import (
 	"context"
+	"errors"
+	"net"
 	"slices"
 	"strings"
 	"sync"
@@ -75,37 +77,54 @@ func (w *watches) notifyAll() {
 	}
 }
 
-const (
-	lookForSilence = time.Second // a subscription without a word is asked whether it lives
-	bufferedWords  = 4096
-)
+// lookForSilence is after how long without a word a subscription is asked whether
+// it lives; after as long again without an answer it is given up.
+const lookForSilence = time.Second
 
-// listen hears of what other replicas did, until the store is closed. go-redis
-// subscribes again by itself; what was said in between is lost, so everybody who
-// watches reads again.
+// listen hears of what other replicas did, until the store is closed. What is said
+// while nobody listens is lost, so everybody who watches reads again then.
 func (s *Store) listen(ctx context.Context) {
+	again := time.NewTicker(lookForSilence / 4)
+	defer again.Stop()
+	for first := true; ctx.Err() == nil; first = false {
+		s.subscription(ctx, first)
+		select {
+		case <-again.C:
+		case <-ctx.Done():
+		}
+	}
+}
+
+// subscription listens until the connection fails, or is silent to a question:
+// one that a network has forgotten without a word never fails by itself.
+func (s *Store) subscription(ctx context.Context, first bool) {
 	sub := s.rdb.Subscribe(ctx, s.channel())
 	defer sub.Close()
-	words := sub.ChannelWithSubscriptions(redis.WithChannelHealthCheckInterval(lookForSilence), redis.WithChannelSize(bufferedWords))
-	first := true
+	defer context.AfterFunc(ctx, func() { sub.Close() })()
+	asked := false
 	for {
-		select {
-		case <-ctx.Done():
+		word, err := sub.ReceiveTimeout(ctx, lookForSilence)
+		var silence net.Error
+		switch {
+		case err != nil && !asked && errors.As(err, &silence) && silence.Timeout():
+			asked = true
+			if sub.Ping(ctx) == nil {
+				continue
+			}
 			return
-		case word, ok := <-words:
-			if !ok {
-				return
+		case err != nil:
+			return
+		}
+		asked = false
+		switch w := word.(type) {
+		case *redis.Subscription:
+			s.watches.notifyAll()
+			if !first {
+				s.recent.doubt()
 			}
-			switch w := word.(type) {
-			case *redis.Subscription:
-				if !first {
-					s.watches.notifyAll()
-					s.recent.doubt()
-				}
-				first = false
-			case *redis.Message:
-				s.hear(w.Payload)
-			}
+			first = false
+		case *redis.Message:
+			s.hear(w.Payload)
 		}
 	}
 }
