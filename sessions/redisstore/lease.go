@@ -19,9 +19,9 @@ const (
 // another one, and a change is looked at together with the token that stands.
 //
 // It is renewed three times in its life. A holder that was stopped for longer
-// finds it lost. One that went on, while the store did not answer or forgot it in a
-// failover, takes it again where nobody had it in between: what it has in hand may
-// exist nowhere else.
+// finds it lost. One that went on, while the store did not answer, forgot it in a
+// failover or came back with another clock, takes it again where nobody had it in
+// between: what it has in hand may exist nowhere else.
 type lease struct {
 	s       *Store
 	key     string
@@ -39,6 +39,7 @@ type lease struct {
 	gone     bool      // lost, or given back with a change
 	renewed  time.Time // when it was held for certain
 	tried    time.Time // when it was last tried to renew it
+	stopped  bool      // its holder was, for longer than the lease
 }
 
 var _ sessions.Lease = (*lease)(nil)
@@ -211,14 +212,16 @@ func (s *Store) keepUp(l *lease) bool {
 
 // renew makes sure that the lease is held; an error of another kind is unknown.
 func (l *lease) renew(ctx context.Context) (until time.Time, err error) {
-	retake := l.retake()
 	began := time.Now()
+	l.mu.Lock()
+	retake := l.retake()
+	l.mu.Unlock()
 	v, err := l.s.run(ctx, call{scriptRenew, []string{l.key}, []any{l.token, l.prev, mark(retake), l.s.leaseFor.Milliseconds(), l.s.rest()}})
 	l.mu.Lock()
-	l.tried = time.Now()
+	l.tried = began // of a holder that was stopped while it waited, the answer proves nothing
 	if err != nil {
 		l.mu.Unlock()
-		return time.Time{}, l.s.fault(ctx, err)
+		return time.Time{}, l.s.fault(context.WithoutCancel(ctx), err) // the time-out is ours
 	}
 	ours := v == int64(1)
 	if ours {
@@ -234,12 +237,11 @@ func (l *lease) renew(ctx context.Context) (until time.Time, err error) {
 
 // retake says whether a lease that ran out, or that a failover lost, may be taken
 // again where nobody had it since: its holder went on all the time and tried to
-// renew it, so it was the store that was away.
+// renew it, so it was the store that was away. l.mu is held.
 func (l *lease) retake() bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
 	now := time.Now()
-	return !l.gone && now.Sub(l.tried) < l.s.leaseFor && now.Sub(l.renewed) < outageFor
+	l.stopped = l.stopped || now.Sub(l.tried) >= l.s.leaseFor
+	return !l.stopped && !l.gone && now.Sub(l.renewed) < outageFor
 }
 
 // under is the lease that a change is made under; nil is none.
@@ -280,11 +282,14 @@ func (l *lease) guard(id sessions.ID) (key string, args []any) {
 	if l == nil || l.session != id {
 		return "", []any{"", "", "", 0, 0, "", ""}
 	}
-	retake := l.retake()
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	retake := mark(l.retake())
+	if retake == "1" && l.last {
+		retake = "2"
+	}
 	return l.key, []any{
-		l.token, l.prev, mark(retake), l.s.leaseFor.Milliseconds(), l.s.rest(), mark(l.last), l.s.message(freed, l.key),
+		l.token, l.prev, retake, l.s.leaseFor.Milliseconds(), l.s.rest(), mark(l.last), l.s.message(freed, l.key),
 	}
 }
 

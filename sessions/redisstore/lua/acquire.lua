@@ -8,8 +8,10 @@ local now = now_ms()
 local h = redis.call('HMGET', KEYS[1], 't', 'u', 'p')
 if h[1] == ARGV[1] then return { 'held', h[3] or '', s } end -- this very call, sent again
 if h[1] and tonumber(h[2]) > now then
-  redis.call('HSET', KEYS[1], 'w', 1)
-  return { 'taken', tonumber(h[2]) - now }
+  -- No lease is longer: the clock was set back, or is another server's.
+  local till = math.min(tonumber(h[2]), now + ARGV[2])
+  redis.call('HSET', KEYS[1], 'w', 1, 'u', till)
+  return { 'taken', till - now }
 end
 redis.call('HSET', KEYS[1], 't', ARGV[1], 'u', now + ARGV[2], 'p', h[1] or '')
 redis.call('PEXPIRE', KEYS[1], ARGV[3])

@@ -1,6 +1,6 @@
 -- KEYS session, lease of its slot (or the session again)
 -- ARGV expected revision, new revision, record, ttl, channel, message, all grants go (1),
---   outbox, lease's token, token before, retake (1), lease ttl, rest ttl, release (1), release
+--   outbox, lease's token, token before, retake (1, 2), lease ttl, rest ttl, release (1), release
 --   message, not after (ms or 0), number of grants to put, then field and grant each, then
 --   fields to drop
 local r = redis.call('HGET', KEYS[1], 'r')

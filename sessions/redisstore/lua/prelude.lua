@@ -7,15 +7,21 @@ end
 local function keep(key, ttl)
   if redis.call('PTTL', key) < tonumber(ttl) then redis.call('PEXPIRE', key, ttl) end
 end
--- hold says whether a lease is held by a token. One that ran out while the store
--- did not answer (retake) is taken again where nobody else had it since.
+-- hold says whether a lease is held by a token. One that ran out under a holder who went on
+-- (retake 1: the store was away, its clock or the server is another one) is taken again where
+-- nobody else had it since: whoever had would stand here. With retake 2 also where a change of
+-- the holder's gave it back whose answer he did not get.
 local function hold(key, token, prev, retake, ttl, rest)
   local now = now_ms()
   local h = redis.call('HMGET', key, 't', 'u')
   local who, till = h[1] or '', tonumber(h[2] or '0')
   if who == token and till > now then return true end
-  if retake ~= '1' or till > now then return false end
-  if not ((who == token and till ~= 0) or who == prev) then return false end
+  if retake == '0' or till > now then return false end
+  if who == token then
+    if till == 0 and retake ~= '2' then return false end
+  elseif who ~= prev and who ~= '' then
+    return false
+  end
   redis.call('HSET', key, 't', token, 'u', now + ttl, 'p', prev)
   redis.call('PEXPIRE', key, rest)
   return true
