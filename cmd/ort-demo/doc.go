@@ -11,8 +11,8 @@
 //	        │
 //	identity provider      package idp, configured with the gateway's origin as its public one
 //
-// The app in spa/js is also meant to be copied: session.js, dpop.js and pkce.js
-// are all that a page needs. Beside its own state each page shows what the
+// The app in spa/js is also meant to be copied: session.js with dpop.js, store.js
+// and encoding.js is all that a page needs. Beside its own state each page shows what the
 // gateway did: its log lines and counters, which the page's server passes on at
 // /demo/events.
 //

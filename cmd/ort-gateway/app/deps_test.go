@@ -30,6 +30,7 @@ var homes = map[string][]string{
 	"github.com/gorilla/mux":                {"proxy"},
 	"github.com/golang-jwt/jwt/v5":          {"dpop", "proxy/upstream"},
 	"go.etcd.io/bbolt":                      {"sessions/boltstore"},
+	"github.com/redis/go-redis/v9":          {"sessions/redisstore"},
 	"github.com/prometheus/client_golang":   {"metrics", "cmd/ort-gateway/app"}, // app hands the registry in
 	"github.com/caarlos0/env/v11":           {"cmd/ort-gateway/app"},
 	"github.com/KimMachineGun/automemlimit": {"cmd/ort-gateway/app"},

@@ -21,7 +21,7 @@
 //
 //   - An empty item in a list is refused, not skipped: "ORT_CLIENTS=," from an unset template variable must not mean
 //     "all clients".
-//   - Files that may change (sealing keys, TLS certificate and key) are read again every few seconds, by content, so
+//   - Files that may change (sealing keys, admin token, TLS certificate and key) are read again every few seconds, by content, so
 //     that mounts, links and clocks do not matter. A change counts only when two readings in a row agree, so a file
 //     that is being written is not taken half.
 //   - The path in a _FILE variable is not repeated in a fault: people put the secret itself there.

@@ -31,7 +31,7 @@ var variables = []variable{
 	{name: "ORT_ADMIN_ADDR", example: ":9090",
 		meaning: "admin listener, plain HTTP: `/metrics`, `/livez` (this process alone), `/readyz` (store and upstream too), session API"},
 	{name: "ORT_ADMIN_TOKEN", unset: "none", example: "a-long-random-value", fileOnly: "/run/secrets/ort-admin-token",
-		meaning: "bearer token of the session API; unset: the API is off (404)"},
+		meaning: "bearer token of the session API; unset: the API is off (404); the file is re-read when it changes"},
 	{name: "ORT_STORE_URL", example: "bolt:/data/ort-sessions.db", fileOnly: "/run/secrets/ort-store-url",
 		meaning: "`bolt:PATH`, the embedded store of one gateway; or `redis://…`, `rediss://…` for several replicas: one server, Sentinel (`master_name=`) or Cluster (`addr=`); `key_prefix=`, `ca_file=`, `wait_replicas=`"},
 	{name: "ORT_SEALING_KEYS", unset: "made once, kept beside the embedded store; required with Redis", example: "k1:BASE64-OF-32-BYTES (`ort-gateway keys` prints one)", fileOnly: "/run/secrets/ort-sealing-keys",
