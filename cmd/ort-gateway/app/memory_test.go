@@ -28,13 +28,12 @@ func TestMemoryLimitFollowsTheControlGroup(t *testing.T) {
 		m.adjust()
 		ctx, stop := context.WithCancel(t.Context())
 		ended := make(chan struct{})
+		tick := make(chan time.Time)
 		go func() {
-			tick, stopTick := every(memoryEvery)
-			defer stopTick()
 			m.follow(ctx, tick)
 			close(ended)
 		}()
-		pass := func() { time.Sleep(memoryEvery); synctest.Wait() } // the bubble's clock
+		pass := func() { tick <- time.Time{}; synctest.Wait() }
 		pass()
 		group = 512 << 20 // resized in place
 		pass()
