@@ -98,6 +98,7 @@ func (a *adminAPI) endpoint(action string, serve adminEndpoint) http.Handler {
 			writeError(w, notFound("api_off", "There is nothing here"))
 			return
 		}
+		r = withNewIDs(r)
 		did := ortengine.AdminAction{Action: action, Result: "ok", Remote: peerHost(r)}
 		if !a.authorized(r) {
 			w.Header().Set("WWW-Authenticate", `Bearer realm="sessions"`)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"slices"
@@ -218,6 +219,36 @@ func TestAdminAudits(t *testing.T) {
 	}
 	if strings.Contains(o.log.String(), "alice") {
 		t.Errorf("the log names the user: %s", o.log)
+	}
+}
+
+// An end by an operator can be followed: its lines have the id of the request that caused it.
+func TestAdminLinesHaveTheirRequestsID(t *testing.T) {
+	o := newOffice(t, nil, func(_ *rig, c *Config, e *ortengine.Config) {
+		c.Logger = slog.New(withTrace{c.Logger.Handler()})
+		e.Logger = c.Logger
+	})
+	id := string(o.meet("alice", "spa"))
+	o.ask("DELETE", "/sessions/"+id, "X-Request-ID", "chosen-by-the-client")
+	o.ask("GET", "/sessions")
+	ids := map[string][]string{}
+	for line := range strings.Lines(o.log.String()) {
+		if _, after, ok := strings.Cut(line, "request_id="); ok {
+			_, event, _ := strings.Cut(line, "msg=")
+			requestID := strings.Fields(after)[0]
+			ids[requestID] = append(ids[requestID], strings.Fields(event)[0])
+		}
+	}
+	var got []string
+	for requestID, events := range ids {
+		if len(requestID) != 16 {
+			t.Errorf("request id %q", requestID)
+		}
+		got = append(got, strings.Join(events, " "))
+	}
+	slices.Sort(got)
+	if want := []string{"admin_action", "session_ended admin_action"}; !slices.Equal(got, want) {
+		t.Errorf("events by request: %q, want %q\n%s", got, want, o.log)
 	}
 }
 

@@ -60,10 +60,20 @@ func (f *forwarder) withIDs(r *http.Request) *http.Request {
 		known.request = safeID(r.Header.Get("X-Request-ID"))
 	}
 	if known.request == "" {
-		var b [8]byte
-		rand.Read(b[:])
-		known.request = hex.EncodeToString(b[:])
+		known.request = newRequestID()
 	}
+	return r.WithContext(context.WithValue(r.Context(), idsKey, &known))
+}
+
+func newRequestID() string {
+	var b [8]byte
+	rand.Read(b[:])
+	return hex.EncodeToString(b[:])
+}
+
+// withNewIDs is withIDs at the admin listener, before which no proxy is trusted.
+func withNewIDs(r *http.Request) *http.Request {
+	known := ids{request: newRequestID(), trace: metrics.TraceID(r.Header)}
 	return r.WithContext(context.WithValue(r.Context(), idsKey, &known))
 }
 

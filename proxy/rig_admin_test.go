@@ -22,8 +22,8 @@ type office struct {
 	token atomic.Pointer[string]
 }
 
-func newOffice(t *testing.T, change func(*AdminSessions)) *office {
-	o := &office{rig: newRig(t)}
+func newOffice(t *testing.T, change func(*AdminSessions), options ...rigOption) *office {
+	o := &office{rig: newRig(t, options...)}
 	token := adminBearer
 	o.token.Store(&token)
 	nothing := func(http.ResponseWriter, *http.Request) {}
