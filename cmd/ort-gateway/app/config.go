@@ -239,6 +239,9 @@ func variableOfField(field string) string {
 // fault notes what is wrong with the value of the named variable. Where the value came from a file, the file is named.
 func (l *loader) fault(variable, text string) {
 	shown, example := variable, exampleOf(variable)
+	if variable == "ORT_STORE_URL" && strings.HasPrefix(l.values[variable], "redis") {
+		example = sharedStoreExample
+	}
 	if l.fromFile[variable] {
 		shown = variable + "_FILE"
 		text = "the file " + text

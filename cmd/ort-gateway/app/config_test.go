@@ -326,6 +326,10 @@ func TestASharedStoreNeedsSealingKeys(t *testing.T) {
 	if len(lines) != 1 || !strings.HasPrefix(lines[0], "ORT_SEALING_KEYS: is not set") || !strings.Contains(lines[0], "ort-gateway keys") {
 		t.Errorf("got %q", lines)
 	}
+	lines = faultLines(t, with("ORT_STORE_URL=redis://r:6379/x", "ORT_SEALING_KEYS="+goodKey)...)
+	if len(lines) != 1 || !strings.HasSuffix(lines[0], "; example: ORT_STORE_URL=redis://user:PASSWORD@redis.example.com:6379/0") {
+		t.Errorf("who means Redis is shown how to name one: %q", lines)
+	}
 	s, _, err := Load(with("ORT_STORE_URL=redis://r:6379", "ORT_SEALING_KEYS="+goodKey), checkSealingKeys)
 	if err != nil || s.StoreURL.Reveal() != "redis://r:6379" || s.StorePath != "" {
 		t.Errorf("with keys: %v", err)

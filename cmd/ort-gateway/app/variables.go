@@ -96,6 +96,9 @@ var variables = []variable{
 		meaning: "then: drain, flush, close, within this time"},
 }
 
+// sharedStoreExample is an ORT_STORE_URL for who has tried to name a Redis.
+const sharedStoreExample = "redis://user:PASSWORD@redis.example.com:6379/0"
+
 // variableNames lists every name that means something, _FILE variants too, in the order of the table.
 var variableNames = func() []string {
 	var all []string
