@@ -88,7 +88,7 @@ func (r *Replay) Remember(ctx context.Context, generation uint64, key [32]byte, 
 	within, cancel := s.within(ctx)
 	defer cancel()
 	v, err := s.run(within, call{scriptRemember, []string{s.replayKey()}, []any{
-		generation, key[:16], newToken()[:8], s.ttl(until, replaySlack), until.UnixNano() / int64(replayWidth),
+		generation, key[:16], newToken()[:8], s.ttl(until, replaySlack), until.UnixNano() / int64(max(replayWidth, r.c.Lifetime/8)),
 		r.c.Limit, mark(r.c.Generations), replayLife.Milliseconds(), s.channel(), s.message(renewed, ""),
 	}})
 	if err != nil {
@@ -130,14 +130,16 @@ func (r *Replay) forgot(generation uint64, until time.Time) bool {
 	return !r.c.Generations && until.Add(-r.c.Lifetime).Before(began)
 }
 
-// follow asks for the generation and the count.
+// follow asks for the generation and the count. A server that is not the one of
+// before (a failover, a start from its file) begins a new generation with that: it
+// may have lost the newest proofs.
 func (r *Replay) follow(parent context.Context) {
 	ctx, cancel := r.s.within(parent)
 	defer cancel()
 	if r.s.begin(ctx) != nil {
 		return
 	}
-	v, err := r.s.run(ctx, call{scriptGeneration, []string{r.s.replayKey()}, []any{replayLife.Milliseconds()}})
+	v, err := r.s.run(ctx, call{scriptGeneration, []string{r.s.replayKey()}, []any{replayLife.Milliseconds(), r.s.channel(), r.s.message(renewed, "")}})
 	list, _ := v.([]any)
 	if err != nil || len(list) != 2 {
 		return

@@ -130,3 +130,34 @@ func TestALostMemoryTakesNoProofOfBefore(t *testing.T) {
 	_, err := without.Remember(t.Context(), 0, proofKey(n), made.Add(time.Minute))
 	unknown(t, "without a nonce, after the loss", err)
 }
+
+// TestAnotherServerBeginsANewGeneration: one that was started from an older copy,
+// or took over, may have lost proofs; those are not taken a second time.
+func TestAnotherServerBeginsANewGeneration(t *testing.T) {
+	srv := newServer(t)
+	s := closing(t, openAt(t, srv.url(), Config{}, t.Name()))
+	with := s.Replay(ReplayConfig{Generations: true})
+	old := with.Generation()
+	is(t, "one that is in the copy", remember(t, with, old, 1), dpop.Fresh)
+	srv.cli(t, "save")
+	is(t, "one that is not", remember(t, with, old, 2), dpop.Fresh)
+	srv.stop()
+	srv.start(t)
+	within(t, 10*time.Second, "a new generation", func() bool { return with.Generation() > old })
+	is(t, "it again, with its nonce", remember(t, with, old, 2), dpop.StaleGeneration)
+	is(t, "one with a nonce of now", remember(t, with, with.Generation(), 2), dpop.Fresh)
+	within(t, 10*time.Second, "the memory is a new one", func() bool { return with.Len() == 1 })
+
+	without := s.Replay(ReplayConfig{Lifetime: time.Minute})
+	now := with.Generation()
+	if without.follow(t.Context()); without.generation.Load() != now {
+		t.Error("a server that is the same began a new generation")
+	}
+	made := time.Now()
+	srv.cli(t, "save")
+	srv.stop()
+	srv.start(t)
+	within(t, 10*time.Second, "it is known", func() bool { return without.generation.Load() > now })
+	_, err := without.Remember(t.Context(), 0, proofKey(3), made.Add(time.Minute))
+	unknown(t, "without a nonce, made before", err)
+}
