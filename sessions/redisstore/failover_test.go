@@ -155,3 +155,36 @@ func TestDroppedNotesStayDropped(t *testing.T) {
 		t.Errorf("got error %v", err)
 	}
 }
+
+// TestDroppedNotesAreNotDeliveredAgain: an outbox that stayed with its session is
+// delivered a second time. A login cookie that is alive again since stays so.
+func TestDroppedNotesAreNotDeliveredAgain(t *testing.T) {
+	url := sharedServer(t).url()
+	a, b := closing(t, openAt(t, url, Config{}, t.Name())), closing(t, openAt(t, url, Config{}, t.Name()))
+	ses, _ := login(t, a, 1)
+	dead := sessions.Note{Kind: sessions.NoteDeadCookie, Key: "x", At: time.Now(), Until: time.Now().Add(time.Hour)}
+	box := outbox{Token: newToken()}
+	box.note(dead)
+	deliver := func() {
+		t.Helper()
+		if err := a.deliver(t.Context(), &ses, box.pack(), ""); err != nil {
+			t.Fatal(err)
+		}
+	}
+	deliver()
+	if _, err := b.Note(t.Context(), dead.Kind, dead.Key); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.DropNote(t.Context(), dead.Kind, dead.Key); err != nil {
+		t.Fatal(err)
+	}
+	deliver()
+	if _, err := b.Note(t.Context(), dead.Kind, dead.Key); err != sessions.ErrNotFound {
+		t.Errorf("after the second delivery: got error %v", err)
+	}
+	box.Token = newToken()
+	deliver()
+	if _, err := b.Note(t.Context(), dead.Kind, dead.Key); err != nil {
+		t.Errorf("dead once more: got error %v", err)
+	}
+}

@@ -83,11 +83,7 @@ func (s *Store) DropNote(ctx context.Context, kind sessions.NoteKind, key string
 	defer cancel()
 	hash := sessions.HashNote(key)
 	s.recent.forget(kind, hash)
-	// Not deleted: a replica that made the note looks whether it was lost.
-	err = s.rdb.Set(within, s.noteKey(kind, hash), droppedNote, slackOther).Err()
+	_, err = s.durable(within, call{scriptUnnote, []string{s.noteKey(kind, hash)}, []any{slackOther.Milliseconds()}})
 	s.wrote(err)
 	return s.fault(ctx, err)
 }
-
-// droppedNote stands where a note was dropped: its time has passed.
-const droppedNote = "0 0 -"

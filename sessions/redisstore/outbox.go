@@ -57,8 +57,10 @@ func unpack(text string) (b outbox, err error) {
 }
 
 // deliver writes what an outbox says and takes it out of its session; then the
-// sweeper need not look after it any more.
-func (s *Store) deliver(ctx context.Context, ses *sessions.Session, packed string) error {
+// sweeper need not look after it any more. Where the change itself delivers, filed
+// is how it had told the sweeper; that stays where another change told it since.
+func (s *Store) deliver(ctx context.Context, ses *sessions.Session, packed, filed string) error {
+	outer := context.WithoutCancel(ctx) // the time-out is ours, not the caller's
 	b, err := unpack(packed)
 	if err != nil {
 		return err
@@ -69,26 +71,33 @@ func (s *Store) deliver(ctx context.Context, ses *sessions.Session, packed strin
 		if s.wait == 0 {
 			calls = append(calls, c)
 		} else if _, err := s.durable(ctx, c); err != nil {
-			return s.fault(ctx, err)
+			return s.fault(outer, err)
 		}
 	}
 	for _, c := range b.Codes {
 		calls = append(calls, s.codeCall(&sessions.Code{Hash: sessions.CodeHash(c.Hash), Exchanged: true, Until: time.UnixMilli(c.Until)}))
 	}
 	if _, err := s.runAll(ctx, calls); err != nil {
-		return s.fault(ctx, err)
+		return s.fault(outer, err)
 	}
 	calls = []call{{scriptDone, []string{s.sessionKey(ses.ID)}, []any{packed}}}
-	if ses.End == nil {
-		calls = append(calls, s.file('x', ses.ID, deadline(ses), ses.Absolute, ""))
+	if ses.End == nil && filed != "" {
+		calls = append(calls, s.refiling('x', ses.ID, filed, deadline(ses)))
 	}
 	if _, err := s.runAll(ctx, calls); err != nil {
-		return s.fault(ctx, err)
+		return s.fault(outer, err)
 	}
 	return nil
 }
 
-// file puts a session into one of the lists.
+// refiling gives an entry of a list a new score (empty: takes it out), where it has
+// the one that it was filed with.
+func (s *Store) refiling(list byte, id sessions.ID, filed string, score any) call {
+	return call{scriptRefile, []string{s.listOf(list, id)}, []any{string(id), filed, score}}
+}
+
+// file puts a session into one of the lists. With the condition LT the entry is at
+// that score at the latest, and at another one than before, which is answered.
 func (s *Store) file(list byte, id sessions.ID, score int64, until time.Time, condition string) call {
 	return call{scriptPut, []string{s.listOf(list, id)}, []any{score, string(id), s.ttl(until, slackSession), condition}}
 }

@@ -90,3 +90,47 @@ func TestStaleEntriesAreMended(t *testing.T) {
 		t.Error("an entry whose session may be on the way was taken out")
 	}
 }
+
+// TestADeadProcessBesideALivingOne: who delivers its own outbox does not tell the
+// sweeper that there is nothing to do, where another change has one since.
+func TestADeadProcessBesideALivingOne(t *testing.T) {
+	s := closing(t, openAt(t, sharedServer(t).url(), Config{}, t.Name()))
+	ses, _ := login(t, s, 1)
+	begin := func(is *sessions.Session, key string) (*change, sessions.Note) {
+		n := sessions.Note{Kind: sessions.NoteDeadCookie, Key: key, At: time.Now(), Until: time.Now().Add(time.Hour)}
+		b := outbox{Token: newToken()}
+		b.note(n)
+		c := &change{was: &ses, is: is, outbox: b.pack(), token: newToken()}
+		if err := s.lead(t.Context(), c); err != nil {
+			t.Fatal(err)
+		}
+		return c, n
+	}
+	write := func(c *change) {
+		h, err := s.whole(t.Context(), ses.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := s.run(t.Context(), s.changeCall(ses.ID, h, c, nil, 0)); err != nil || got != "ok" {
+			t.Fatal(got, err)
+		}
+	}
+	ended := ses.Apart()
+	ended.End = &sessions.End{At: time.Now().UTC().Truncate(time.Millisecond), Reason: sessions.EndRevoked}
+	living, _ := begin(&ses, "living")
+	write(living)
+	dying, lost := begin(&ended, "dying")
+	if err := s.deliver(t.Context(), &ses, living.outbox, living.filed); err != nil {
+		t.Fatal(err)
+	}
+	write(dying)
+	if _, err := s.Sweep(t.Context(), time.Now().Add(lookAgain), 100); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Note(t.Context(), lost.Kind, lost.Key); err != nil {
+		t.Errorf("after the sweep: got error %v", err)
+	}
+	if err := (checked{s}).Check(t.Context()); err != nil {
+		t.Error(err)
+	}
+}

@@ -49,7 +49,8 @@ var (
 	scriptImport  = load("import")
 	scriptUnclaim = load("unclaim")
 
-	scriptNote = load("note")
+	scriptNote   = load("note")
+	scriptUnnote = load("unnote")
 
 	scriptTransaction = load("waiting", "transaction")
 	scriptMeet        = load("waiting", "meet")

@@ -187,7 +187,7 @@ func (s *Store) create(parent context.Context, ses *sessions.Session, g *session
 	b.Token = newToken()
 	packed := b.pack()
 	plan := &change{is: ses, index: s.indexKeys(ses), outbox: packed}
-	if _, err := s.runAll(ctx, s.before(plan)); err != nil {
+	if err := s.lead(ctx, plan); err != nil {
 		return s.fault(parent, err)
 	}
 	made, err := s.durable(ctx, call{scriptCreate, []string{s.sessionKey(ses.ID)}, []any{
@@ -206,7 +206,7 @@ func (s *Store) create(parent context.Context, ses *sessions.Session, g *session
 	if packed == "" {
 		return nil
 	}
-	return s.deliver(ctx, ses, packed)
+	return s.deliver(ctx, ses, packed, plan.filed)
 }
 
 // Find is every session of a browser, an upstream session, a subject or a login

@@ -171,7 +171,7 @@ func (w *sweeper) entry(parent context.Context, list byte, id sessions.ID, score
 	case h == nil:
 		return w.strike(ctx, list, id, score)
 	case h.outbox != "":
-		if err := w.deliver(ctx, &h.ses, h.outbox); err != nil {
+		if err := w.deliver(ctx, &h.ses, h.outbox, ""); err != nil {
 			return err
 		}
 	}
@@ -187,8 +187,7 @@ func (w *sweeper) entry(parent context.Context, list byte, id sessions.ID, score
 		if _, err := w.run(ctx, w.file('y', id, millis(h.ses.Absolute), h.ses.Absolute, "")); err != nil || list == 'y' {
 			return err
 		}
-		_, err := w.run(ctx, call{scriptDrop, []string{w.listOf('x', id)}, []any{string(id), anyAge}})
-		return err
+		return w.refile(ctx, 'x', id, score, "")
 	}
 	return w.remove(ctx, h)
 }
@@ -224,7 +223,7 @@ func (w *sweeper) finish(ctx context.Context, id sessions.ID) error {
 }
 
 func (w *sweeper) refile(ctx context.Context, list byte, id sessions.ID, score float64, due any) error {
-	_, err := w.run(ctx, call{scriptRefile, []string{w.listOf(list, id)}, []any{string(id), strconv.FormatFloat(score, 'f', -1, 64), due}})
+	_, err := w.run(ctx, w.refiling(list, id, strconv.FormatFloat(score, 'f', -1, 64), due))
 	return err
 }
 

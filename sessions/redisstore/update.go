@@ -22,6 +22,7 @@ type change struct {
 	index   []string // keys that find it newly
 	outbox  string
 	token   string
+	filed   string // score of its entry in list x, where it was filed for this change
 }
 
 // Update changes one session and its grants: it reads them, runs f, and writes
@@ -95,7 +96,7 @@ func (s *Store) read(ctx context.Context, id sessions.ID, l *lease) (*held, erro
 			return h, nil
 		}
 		within, cancel := s.within(ctx)
-		err = s.deliver(within, &h.ses, h.outbox)
+		err = s.deliver(within, &h.ses, h.outbox, "")
 		cancel()
 		if err != nil {
 			return nil, err
@@ -223,7 +224,7 @@ func (s *Store) commit(parent context.Context, id sessions.ID, base *held, c *ch
 	if err != nil {
 		return err
 	}
-	if _, err := s.runAll(ctx, s.before(c)); err != nil {
+	if err := s.lead(ctx, c); err != nil {
 		s.wrote(err)
 		return s.fault(parent, err)
 	}
@@ -249,7 +250,7 @@ func (s *Store) commit(parent context.Context, id sessions.ID, base *held, c *ch
 	s.watches.notify(id)
 	s.figures.stale()
 	if c.outbox != "" {
-		if err := s.deliver(ctx, c.is, c.outbox); err != nil {
+		if err := s.deliver(ctx, c.is, c.outbox, c.filed); err != nil {
 			return err
 		}
 	}
@@ -291,6 +292,18 @@ func mark(b bool) string {
 // lookAgain is when the sweeper looks whether an outbox was delivered.
 const lookAgain = 30 * time.Second
 
+// lead writes what leads to a session.
+func (s *Store) lead(ctx context.Context, c *change) error {
+	calls := s.before(c)
+	answers, err := s.runAll(ctx, calls)
+	for i := range answers {
+		if calls[i].keys[0] == s.listOf('x', c.is.ID) {
+			c.filed, _ = answers[i].(string)
+		}
+	}
+	return err
+}
+
 // before are the entries of other slots that lead to a session, each before what
 // it leads to.
 func (s *Store) before(c *change) (calls []call) {
@@ -310,7 +323,7 @@ func (s *Store) before(c *change) (calls []call) {
 		calls = append(calls, s.file('i', id, 0, is.Absolute, ""))
 	}
 	switch {
-	case c.outbox != "":
+	case c.outbox != "", c.was.End == nil && is.End != nil:
 		calls = append(calls, s.file('x', id, s.now().Add(lookAgain).UnixMilli(), is.Absolute, "LT"))
 	case is.End == nil && (due < deadline(c.was) || c.was.Absolute.Before(is.Absolute)):
 		calls = append(calls, s.file('x', id, due, is.Absolute, "LT"))
@@ -328,7 +341,7 @@ func (s *Store) before(c *change) (calls []call) {
 func (s *Store) after(c *change) (calls []call) {
 	id := c.is.ID
 	if c.is.End != nil && (c.was.End == nil || c.outbox != "") {
-		calls = append(calls, call{scriptDrop, []string{s.listOf('x', id)}, []any{string(id), anyAge}})
+		calls = append(calls, s.refiling('x', id, c.filed, ""))
 	}
 	if len(c.was.Owed) > 0 && len(c.is.Owed) == 0 {
 		calls = append(calls, call{scriptDrop, []string{s.listOf('o', id)}, []any{string(id), anyAge}})

@@ -4,6 +4,7 @@ local first = 1
 local v = redis.call('GET', KEYS[1])
 if v then
   local a, u, t = string.match(v, '^(%d+) (%d+) (%S+)$')
+  if t == token and u == '0' then return 0 end -- this very note, delivered again after it was dropped
   if a and (t == token or tonumber(u) > tonumber(ARGV[3])) then
     if t ~= token then first = 0 end -- else this very call, sent again
     at, till, token = math.max(at, tonumber(a)), math.max(till, tonumber(u)), t
