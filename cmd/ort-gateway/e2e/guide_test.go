@@ -82,5 +82,28 @@ func keycloakGuide(t *testing.T, kc *keycloak) {
 			t.Errorf("the guide does not say %s", flag)
 		}
 	}
-	follow(t, kc.stack(t, nil).stack, env, "spa", "spa2")
+	st := kc.stack(t, nil)
+	st.makeClientBy(t, text)
+	follow(t, st.stack, env, "my-app", "spa2")
+}
+
+// makeClientBy makes the client "my-app" by the guide's commands.
+func (st *keycloakStack) makeClientBy(t *testing.T, guide string) {
+	t.Helper()
+	const origin = "http://one.localhost:3001"
+	here := strings.NewReplacer("http://127.0.0.1:8081", st.kc.url, "myrealm", "ort", "https://app.example.com", origin, "https://id.example.com", st.origin)
+	commands := regexp.MustCompile(`(?m)^    (kcadm\.sh (?:.*\\\n)*.*)$`).FindAllStringSubmatch(guide, -1)
+	if len(commands) != 2 {
+		t.Fatalf("the guide has %d commands of kcadm.sh", len(commands))
+	}
+	home := t.TempDir() // where kcadm.sh keeps its login
+	for _, c := range commands {
+		cmd := exec.Command("sh", "-c", here.Replace(c[1]))
+		cmd.Env = append(os.Environ(), "HOME="+home, "KC_OPTS=-Duser.home="+home+" -XX:TieredStopAtLevel=1", "KC_CLI_PASSWORD=admin",
+			"PATH="+filepath.Join(keycloakDir(t), "bin")+":"+os.Getenv("PATH"))
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%s: %v\n%s", c[1], err, out)
+		}
+	}
+	st.clients = append(st.clients, clientMetadata{ID: "my-app", RedirectURIs: []string{origin + "/callback"}})
 }
