@@ -21,9 +21,12 @@ var (
 	errNeither      = errors.New("neither a session nor a note")
 )
 
-// importWindow is how many records are handed to the writer together. Each
-// commit takes what of them is there.
-const importWindow = 500
+// How many records are written in one commit, at first and at most. Ids are random,
+// so each commit writes most pages of a large file again: the fewer, the better.
+const (
+	firstWindow  = 500
+	importWindow = 4_000
+)
 
 // contentBuckets are what sessions and notes are kept in.
 var contentBuckets = [][]byte{bucketSessions, bucketIndex, bucketDue, bucketNotes, bucketNotesDue, bucketOwing}
@@ -134,36 +137,37 @@ func (s *Store) alone(ctx context.Context, run func(*batch) error) error {
 // importAll hands the records over, so many together that their commits are few.
 func (s *Store) importAll(ctx context.Context, records iter.Seq2[sessions.Moved, error]) error {
 	var window []*change
-	wait := func() (err error) {
+	full := firstWindow
+	flush := func() (err error) {
+		if err := s.submit(ctx, window...); err != nil {
+			return err
+		}
 		for _, c := range window {
 			if failed := <-c.done; err == nil {
 				err = failed
 			}
 		}
-		window = window[:0]
+		window, full = window[:0], min(2*full, importWindow)
 		return err
 	}
 	for m, err := range records {
 		if err == nil {
 			err = ctx.Err()
 		}
-		c := &change{run: func(t *batch) (err error) {
+		if err != nil {
+			return err
+		}
+		window = append(window, &change{bulk: true, run: func(t *batch) (err error) {
 			defer t.guard(&err)
 			return t.take(&m)
-		}}
-		if err == nil {
-			err = s.submit(ctx, c)
-		}
-		if err != nil {
-			return errors.Join(err, wait())
-		}
-		if window = append(window, c); len(window) >= importWindow {
-			if err := wait(); err != nil {
+		}})
+		if len(window) >= full {
+			if err := flush(); err != nil {
 				return err
 			}
 		}
 	}
-	return wait()
+	return flush()
 }
 
 // take keeps one record.

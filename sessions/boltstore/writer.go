@@ -26,23 +26,26 @@ var errDamaged = errors.New("the session store's file is damaged")
 type change struct {
 	run   func(*batch) error // reads by b, writes by b.put and b.del
 	alone bool               // must not share its commit
+	bulk  bool               // shares it with all its like that were handed over together
 	done  chan error
 	err   error
 }
 
-// submit hands a change over. An error means that it was not taken.
-func (s *Store) submit(ctx context.Context, c *change) error {
-	if err := ctx.Err(); err != nil {
+// submit hands changes over. An error means that none was taken.
+func (s *Store) submit(ctx context.Context, changes ...*change) error {
+	if err := ctx.Err(); err != nil || len(changes) == 0 {
 		return err
 	}
-	c.done = make(chan error, 1)
+	for _, c := range changes {
+		c.done = make(chan error, 1)
+	}
 	s.mu.Lock()
 	if s.closed {
 		s.mu.Unlock()
 		return sessions.ErrClosed
 	}
-	s.queue = append(s.queue, c)
-	first := len(s.queue) == 1
+	first := len(s.queue) == 0
+	s.queue = append(s.queue, changes...)
 	s.mu.Unlock()
 	if first {
 		s.signal()
@@ -65,7 +68,7 @@ func (s *Store) take() (group []*change, closed bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	n := 0
-	for n < len(s.queue) && n < maxGroup {
+	for n < len(s.queue) && (n < maxGroup || s.queue[n].bulk) {
 		if s.queue[n].alone {
 			if n == 0 {
 				n = 1
