@@ -72,7 +72,11 @@ func (e *Engine) giveBack(ctx context.Context, s *sessions.Session, give GiveBac
 		return
 	}
 	defer lease.Release()
-	for _, o := range s.Owed {
+	now, err := e.Store.Session(ctx, s.ID) // another replica may have given it back meanwhile
+	if err != nil {
+		return
+	}
+	for _, o := range now.Owed {
 		if ctx.Err() != nil {
 			return
 		}

@@ -153,3 +153,30 @@ func TestOtherEndsGiveNothingBack(t *testing.T) {
 		}
 	})
 }
+
+// TestReplicasGiveACredentialBackOnce: one that waited for another replica, which
+// was giving it back to a slow upstream, finds that nothing is owed any more.
+func TestReplicasGiveACredentialBackOnce(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fixture) {
+		k := &taker{}
+		slowly := func(ctx context.Context, issuer, client, credential string) bool {
+			time.Sleep(40 * time.Second)
+			return k.give(ctx, issuer, client, credential)
+		}
+		ctx, cancel := context.WithCancel(f.Context())
+		var running sync.WaitGroup
+		for range 2 {
+			tick := time.NewTicker(30 * time.Second)
+			defer tick.Stop()
+			running.Go(func() { f.GiveBackOwed(ctx, tick.C, slowly) })
+		}
+		synctest.Wait()
+		f.revoke(f.aliceIn("b"))
+		time.Sleep(5 * time.Minute)
+		if got := k.all(); len(got) != 1 {
+			t.Errorf("given back: %v, want one", got)
+		}
+		cancel()
+		running.Wait()
+	})
+}
