@@ -42,9 +42,18 @@
 // restart loses all, and every user logs in again. A failover may lose what the
 // replica had not: a session made or a credential rotated in that moment, whose
 // user logs in again. The end of a session and a dead login cookie are looked
-// after for 50 minutes by the gateway that wrote them, and written again where
-// they are lost, as long as that process lives. wait_replicas=N makes every
-// acknowledged change of a session one that N replicas have, or an error (503).
+// after for 50 minutes by the gateway that wrote them (its newest 20,000), and
+// written again where they are lost, as long as that process lives. wait_replicas=N
+// makes every acknowledged change of a session one that N replicas have, or an
+// error (503).
+//
+// Of proofs a failover may lose the newest, too. Whenever another server answers,
+// or the same one started again, a new generation of nonces begins within a second
+// and no proof of before counts: each client fetches one nonce more. Without nonces
+// of our own, proofs that were made before that moment are refused.
+//
+// What waits and the proofs lie in one slot each. In a Cluster these two slots
+// ({w}, {p}) are moved while no gateway works: their scripts would find one half.
 //
 // maxmemory-policy must be noeviction: any other lets Redis forget a logout, or a
 // proof, to make room. `ort-gateway check` looks at both.

@@ -188,3 +188,32 @@ func TestDroppedNotesAreNotDeliveredAgain(t *testing.T) {
 		t.Errorf("dead once more: got error %v", err)
 	}
 }
+
+// TestAnEndAskedForTwiceIsLookedAfter: the answer to the first attempt was lost, the
+// second found the session ended and acknowledged it. Lost by a failover, it is
+// written again, with its dead cookie.
+func TestAnEndAskedForTwiceIsLookedAfter(t *testing.T) {
+	s := closing(t, openAt(t, sharedServer(t).url(), Config{}, t.Name()))
+	ses, note := died(t, s, 1)
+	if err := s.Update(t.Context(), ses.ID, nil, func(d *sessions.Draft) error {
+		d.EndSession(sessions.End{At: time.Now(), Reason: sessions.EndRevoked, SingleSignOn: true})
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	// What a failover may leave.
+	if err := s.rdb.Del(t.Context(), s.noteKey(note.Kind, sessions.HashNote(note.Key))).Err(); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.rdb.HSet(t.Context(), s.sessionKey(ses.ID), fieldSession, sessions.EncodeSession(&ses)).Err(); err != nil {
+		t.Fatal(err)
+	}
+	within(t, 10*time.Second, "the end is written again", func() bool {
+		got, err := s.Session(t.Context(), ses.ID)
+		return err == nil && got.End != nil
+	})
+	within(t, 10*time.Second, "its login cookie is dead again", func() bool {
+		_, err := s.Note(t.Context(), note.Kind, note.Key)
+		return err == nil
+	})
+}

@@ -40,9 +40,11 @@ type deed struct {
 	gone  bool // nobody needs it any more
 }
 
+// note remembers what was done. An end of just now that stood already counts too: its
+// first attempt may have been this replica's, which got no answer.
 func (r *recent) note(c *change, b *outbox, now time.Time) {
 	var made []*deed
-	if c != nil && c.was != nil && c.was.End == nil && c.is.End != nil {
+	if c != nil && c.was != nil && c.is.End != nil && (c.was.End == nil || now.Sub(c.is.End.At) < freshFor) {
 		made = append(made, &deed{id: c.is.ID, end: *c.is.End, owing: len(c.is.Owed) > 0})
 	}
 	for _, n := range b.Notes {

@@ -181,7 +181,7 @@ func (s *Store) try(ctx context.Context, base *held, l *lease, f func(*sessions.
 		was := s.indexKeys(c.was)
 		c.index = slices.DeleteFunc(is, func(k string) bool { return slices.Contains(was, k) })
 	}
-	return false, s.commit(ctx, id, base, c, &b, l)
+	return false, s.commit(ctx, id, base, c, l)
 }
 
 // call runs f; its panic is an error like any other.
@@ -214,7 +214,7 @@ func (s *Store) complete(ctx context.Context, base *held) error {
 
 // commit writes a change. What others find the session by is there first: an entry
 // without its session does no harm, Find looks.
-func (s *Store) commit(parent context.Context, id sessions.ID, base *held, c *change, b *outbox, l *lease) error {
+func (s *Store) commit(parent context.Context, id sessions.ID, base *held, c *change, l *lease) error {
 	if err := parent.Err(); err != nil {
 		return err
 	}
@@ -246,7 +246,7 @@ func (s *Store) commit(parent context.Context, id sessions.ID, base *held, c *ch
 		return s.fault(parent, errAnswer)
 	}
 	l.written()
-	s.recent.note(c, b, s.now())
+	s.recent.note(c, &outbox{}, s.now())
 	s.watches.notify(id)
 	s.figures.stale()
 	if c.outbox != "" {
