@@ -13,7 +13,8 @@ import (
 
 const (
 	replayMost  = 1_000_000
-	replaySlack = 30 * time.Second // replicas' clocks differ by less
+	replaySlack = 33 * time.Second // replicas' clocks differ by less than 30 s
+	replayEarly = 3 * time.Second  // so long before its end a bucket is taken out
 	replayWidth = 10 * time.Second // entries that end in it end together
 	replayLife  = 24 * time.Hour   // of the generation, which is renewed all the time
 )
@@ -139,7 +140,7 @@ func (r *Replay) follow(parent context.Context) {
 	if r.s.begin(ctx) != nil {
 		return
 	}
-	v, err := r.s.run(ctx, call{scriptGeneration, []string{r.s.replayKey()}, []any{replayLife.Milliseconds(), r.s.channel(), r.s.message(renewed, "")}})
+	v, err := r.s.run(ctx, call{scriptGeneration, []string{r.s.replayKey()}, []any{replayLife.Milliseconds(), r.s.channel(), r.s.message(renewed, ""), replayEarly.Milliseconds()}})
 	list, _ := v.([]any)
 	if err != nil || len(list) != 2 {
 		return

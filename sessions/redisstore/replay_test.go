@@ -161,3 +161,28 @@ func TestAnotherServerBeginsANewGeneration(t *testing.T) {
 	_, err := without.Remember(t.Context(), 0, proofKey(3), made.Add(time.Minute))
 	unknown(t, "without a nonce, made before", err)
 }
+
+// TestBucketsAreTakenOutBeforeTheyExpire: the server frees them beside its work.
+func TestBucketsAreTakenOutBeforeTheyExpire(t *testing.T) {
+	s := closing(t, openAt(t, sharedServer(t).url(), Config{}, t.Name()))
+	r := s.Replay(ReplayConfig{Generations: true})
+	is(t, "one that ends", remember(t, r, r.Generation(), 1), dpop.Fresh)
+	list := s.replayKey() + "b:" + fmt.Sprint(r.Generation())
+	ends, err := s.rdb.SMembers(t.Context(), list).Result()
+	if err != nil || len(ends) != 1 {
+		t.Fatal(ends, err)
+	}
+	if _, err := r.Remember(t.Context(), r.Generation(), proofKey(2), time.Now().Add(10*time.Minute)); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.rdb.PExpire(t.Context(), list+":"+ends[0], replayEarly-time.Millisecond).Err(); err != nil {
+		t.Fatal(err)
+	}
+	if r.follow(t.Context()); r.Len() != 1 {
+		t.Errorf("%d are remembered, want 1", r.Len())
+	}
+	if n, err := s.rdb.Exists(t.Context(), list+":"+ends[0]).Result(); n != 0 || err != nil {
+		t.Errorf("%d buckets that end are there, error %v", n, err)
+	}
+	is(t, "the other one", remember(t, r, r.Generation(), 2), dpop.Repeated)
+}

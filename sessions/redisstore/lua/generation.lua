@@ -1,5 +1,5 @@
 -- KEYS[1] names the slot; ARGV ttl of the generation, channel, message that the generation goes
---   behind. It answers the generation in force and how many proofs are remembered.
+--   behind, how long before its end (ms) a bucket is taken out. It answers the generation in force and how many proofs are remembered.
 local R = KEYS[1]
 local gen = redis.call('GET', R .. 'gen')
 -- Another server, or this one started again, may have lost the newest proofs: nothing of before
@@ -22,6 +22,15 @@ keep(R .. 'gen', ARGV[1])
 keep(R .. 'server', ARGV[1])
 local count = 0
 for _, list in ipairs({ R .. 'b:0', R .. 'b:' .. gen }) do
-  for _, b in ipairs(redis.call('SMEMBERS', list)) do count = count + redis.call('HLEN', list .. ':' .. b) end
+  for _, b in ipairs(redis.call('SMEMBERS', list)) do
+    local bucket = list .. ':' .. b
+    if redis.call('PTTL', bucket) < tonumber(ARGV[4]) then
+      -- Left to expire, a large one would hold up the server while it is freed.
+      redis.call('UNLINK', bucket)
+      redis.call('SREM', list, b)
+    else
+      count = count + redis.call('HLEN', bucket)
+    end
+  end
 end
 return { gen, count }
