@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"path/filepath"
 	"runtime/debug"
 	"strings"
@@ -29,7 +28,6 @@ import (
 // serve puts the gateway together and runs it until ctx ends (the first signal); hurry is the
 // second.
 func serve(ctx context.Context, s *Settings, log *slog.Logger, hurry <-chan struct{}) error {
-	tuneCollector()
 	memory := newMemory(log)
 	if memory != nil {
 		memory.adjust()
@@ -46,6 +44,14 @@ func serve(ctx context.Context, s *Settings, log *slog.Logger, hurry <-chan stru
 			tick, stop := every(memoryEvery)
 			defer stop()
 			memory.follow(background, tick)
+		})
+	}
+	if tunesCollector() {
+		debug.SetGCPercent(collectorMost)
+		running.Go(func() {
+			tick, stop := every(collectorEvery)
+			defer stop()
+			followHeap(background, tick, debug.SetGCPercent)
 		})
 	}
 	srv := newServer(s, log, g.ready, hooks{
@@ -313,15 +319,4 @@ func halfOfFiles() int {
 		return 512
 	}
 	return int(min(limit.Cur, 1<<20) / 2)
-}
-
-// collectorPercent lets the heap grow to five times what lives before it is
-// collected: what lives is a few MiB, so this costs little memory and saves a
-// tenth of the work of a request.
-const collectorPercent = 400
-
-func tuneCollector() {
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(collectorPercent)
-	}
 }
