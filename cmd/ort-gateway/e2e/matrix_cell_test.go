@@ -129,13 +129,20 @@ func (c *cell) claim(name string) string {
 	return value
 }
 
-// adminEndsEach ends, one by one, every session of the user that the session API lists.
+// adminEndsEach ends, one by one, every session of the user that the session API lists as alive.
 func (c *cell) adminEndsEach() {
 	c.t.Helper()
-	var page struct{ Sessions []struct{ ID string } }
+	var page struct {
+		Sessions []struct {
+			ID    string
+			Ended *struct{}
+		}
+	}
 	c.adminAsks(http.MethodGet, "/sessions?limit=500&sub="+url.QueryEscape(c.sub()), &page)
 	for _, s := range page.Sessions {
-		c.adminEnds("/sessions/" + s.ID)
+		if s.Ended == nil {
+			c.adminEnds("/sessions/" + s.ID)
+		}
 	}
 }
 

@@ -21,8 +21,8 @@ type matrixRow struct {
 
 // The gateway's limits in the rows that wait for them. A login has to fit in.
 const (
-	shortIdle     = 12 * time.Second
-	shortAbsolute = 20 * time.Second
+	shortIdle     = 20 * time.Second
+	shortAbsolute = 45 * time.Second
 )
 
 const (

@@ -101,7 +101,7 @@ type tab struct {
 	origin string // the SPA's
 }
 
-const pageTimeout = 20 * time.Second
+const pageTimeout = 45 * time.Second
 
 // open opens a SPA in a new tab of the browser and waits until its script is ready.
 func open(t *testing.T, browser context.Context, s *spa) *tab {
