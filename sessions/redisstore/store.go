@@ -58,6 +58,7 @@ type Store struct {
 	me     string // this replica, in messages
 
 	leaseFor, settle time.Duration
+	ownClock         bool // now is this machine's
 	filling          bool // Config.ForImport
 
 	laid      atomic.Bool // the format was looked at, and is ours
@@ -94,7 +95,8 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrFault, err)
 	}
-	if c.Now == nil {
+	ownClock := c.Now == nil
+	if ownClock {
 		c.Now = time.Now
 	}
 	if c.MaxTransactions <= 0 {
@@ -111,7 +113,7 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 	}
 	s := &Store{
 		rdb: t.client(), prefix: t.prefix, wait: t.replicas, limit: c.MaxTransactions,
-		now: c.Now, log: c.Logger, seen: c.Observe, me: newToken()[:8],
+		now: c.Now, ownClock: ownClock, log: c.Logger, seen: c.Observe, me: newToken()[:8],
 		leaseFor: c.leaseFor, settle: c.settle, filling: c.ForImport, closing: make(chan struct{}),
 	}
 	s.end = sync.OnceValue(func() error {

@@ -3,6 +3,7 @@ package redisstore
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strconv"
 	"time"
 
@@ -16,6 +17,8 @@ const (
 	expireMax = 200              // transactions, ties and codes in one script
 	claimFor  = 30 * time.Second // so long a replica that died keeps others from sweeping
 	setAside  = time.Hour        // a session that cannot be read is looked at again
+
+	clockApart = 5 * time.Minute // a clock that differs more ends nobody's sessions
 )
 
 // Sweep ends sessions whose limit has passed and removes records past their time.
@@ -23,6 +26,9 @@ const (
 func (s *Store) Sweep(ctx context.Context, now time.Time, limit int) (out sessions.Swept, err error) {
 	defer s.observe("sweep", time.Now(), &err)
 	if err = s.begin(ctx); err != nil {
+		return out, err
+	}
+	if err = s.clockFits(ctx); err != nil {
 		return out, err
 	}
 	token := newToken()
@@ -41,6 +47,28 @@ func (s *Store) Sweep(ctx context.Context, now time.Time, limit int) (out sessio
 	err = w.sweep(ctx)
 	s.figures.stale()
 	return out, s.fault(ctx, err)
+}
+
+// clockFits keeps a gateway whose clock is far ahead from ending the sessions of
+// all others. One that was given a clock is asked for no other.
+func (s *Store) clockFits(parent context.Context) error {
+	if !s.ownClock {
+		return nil
+	}
+	ctx, cancel := s.within(parent)
+	defer cancel()
+	theirs, err := s.rdb.Time(ctx).Result()
+	if err != nil {
+		return s.fault(parent, err)
+	}
+	return apart(s.now(), theirs)
+}
+
+func apart(ours, theirs time.Time) error {
+	if d := ours.Sub(theirs); d.Abs() > clockApart {
+		return fmt.Errorf("this machine's clock and that of Redis are %v apart: no session is swept until one of them is set right", d.Abs().Round(time.Second))
+	}
+	return nil
 }
 
 // sweeper is one sweep under way.
