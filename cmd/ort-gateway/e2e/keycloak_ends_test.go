@@ -14,6 +14,7 @@ func TestKeycloakEnds(t *testing.T) {
 	t.Run("README's guide", func(t *testing.T) { keycloakGuide(t, kc) })
 	t.Run("what is given back", func(t *testing.T) { keycloakUpstreamEnds(t, kc) })
 	st := kc.stack(t, nil)
+	t.Run("check names the setting", func(t *testing.T) { checkNamesTheSetting(t, kc, st.stack) })
 	for _, e := range ends {
 		t.Run(e.name, func(t *testing.T) { e.test(t, st.stack, "spa", "spa2") })
 	}
