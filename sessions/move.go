@@ -38,6 +38,28 @@ type Moved struct {
 	Note    *HashedNote
 }
 
+// Errors of Moved.Check.
+var (
+	errForeign = errors.New("a grant is of another session")
+	errNeither = errors.New("neither a session nor a note")
+)
+
+// Check is for backends: what no store takes.
+func (m *Moved) Check() error {
+	switch {
+	case (m.Session == nil) == (m.Note == nil):
+		return errNeither
+	case m.Note != nil:
+		return nil
+	}
+	for _, g := range m.Grants {
+		if g.Session != m.Session.ID {
+			return errForeign
+		}
+	}
+	return CheckChange(m.Session, m.Session, m.Grants)
+}
+
 // Mover is a store whose content can move into another one, while no gateway
 // works on either. Logins that are under way (transactions, codes) stay behind:
 // they begin anew.

@@ -96,6 +96,14 @@ func (s *Session) Deadline(now time.Time) (EndReason, bool) {
 	return "", false
 }
 
+// Due is for backends: when a sweep has something to do with a session.
+func (s *Session) Due() time.Time {
+	if s.End == nil && s.Idle.Before(s.Absolute) {
+		return s.Idle
+	}
+	return s.Absolute
+}
+
 // UpstreamSession is a session as an issuer names it. A name may come back with
 // a later login, so it finds sessions and never stands for one.
 type UpstreamSession struct {

@@ -108,14 +108,6 @@ type Store interface {
 	Close() error
 }
 
-// Finder names what sessions are found by; one field is set.
-type Finder struct {
-	Browser  BrowserID
-	Upstream UpstreamSession
-	Subject  string // as any client knows it
-	Cookie   CookieHash
-}
-
 // Lease is the right to be the only one that works on something.
 type Lease interface {
 	// Lost is closed when the lease ended without Release, or the store was closed.

@@ -95,7 +95,7 @@ func (t *batch) committed() {
 		t.s.memory.exchanged(c, t.s.now())
 	}
 	for _, id := range t.all.changed {
-		t.s.watches.notify(id)
+		t.s.watches.Send(id)
 	}
 }
 

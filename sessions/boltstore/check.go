@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -74,7 +75,7 @@ func (k *checker) session(key, v []byte) (alive bool) {
 	if string(ses.ID) != string(key) {
 		k.fault("session %q calls itself %q", key, ses.ID)
 	}
-	if d := deadline(&ses); filed > d {
+	if d := due(&ses); filed > d {
 		k.fault("session %q is filed %d ms after its deadline", key, filed-d)
 	}
 	if k.tx.Bucket(bucketDue).Get(dueKey(filed, ses.ID)) == nil {
@@ -83,8 +84,8 @@ func (k *checker) session(key, v []byte) (alive bool) {
 	if owes, filed := len(ses.Owed) > 0, k.tx.Bucket(bucketOwing).Get(key) != nil; owes != filed || owes && ses.End == nil {
 		k.fault("session %q owes %d credentials, is filed so: %t, has ended: %t", key, len(ses.Owed), filed, ses.End != nil)
 	}
-	for i := range indexKeys(&ses) {
-		if k.tx.Bucket(bucketIndex).Get([]byte(i)) == nil {
+	for _, i := range ses.IndexKeys() {
+		if k.tx.Bucket(bucketIndex).Get(indexEntry(i, ses.ID)) == nil {
 			k.fault("session %q misses index entry %q", key, i)
 		}
 	}
@@ -107,13 +108,13 @@ func (k *checker) grant(id, key, v []byte) {
 func (k *checker) index() {
 	c := k.tx.Bucket(bucketIndex).Cursor()
 	for key, _ := c.First(); key != nil; key, _ = c.Next() {
-		if len(key) <= 1+indexHash {
+		if len(key) <= indexSize {
 			k.fault("index entry %q is too short", key)
 			continue
 		}
-		v := k.tx.Bucket(bucketSessions).Get(key[1+indexHash:])
+		v := k.tx.Bucket(bucketSessions).Get(key[indexSize:])
 		ses, _, err := decodeFiled(v)
-		if _, ok := indexKeys(&ses)[string(key)]; v == nil || err == nil && !ok {
+		if v == nil || err == nil && !slices.Contains(ses.IndexKeys(), sessions.IndexKey(key)) {
 			k.fault("index entry %q has no session", key)
 		}
 	}

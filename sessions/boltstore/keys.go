@@ -1,10 +1,8 @@
 package boltstore
 
 import (
-	"crypto/sha256"
 	"encoding/binary"
 	"errors"
-	"slices"
 	"strings"
 	"time"
 
@@ -40,7 +38,7 @@ const (
 	waitingCode        = 'c'
 	waitingTie         = 'r'
 
-	indexHash = 16 // bytes of the hash in an index key
+	indexSize = len(sessions.IndexKey{}) // bytes in front of a session's id in bucket i
 	maxName   = 128
 )
 
@@ -69,78 +67,11 @@ func dueKey(ms uint64, id sessions.ID) []byte {
 
 func millis(t time.Time) uint64 { return uint64(max(0, t.UnixMilli())) }
 
-// deadline is when the sweeper has something to do with a session.
-func deadline(s *sessions.Session) uint64 {
-	if s.End == nil && s.Idle.Before(s.Absolute) {
-		return millis(s.Idle)
-	}
-	return millis(s.Absolute)
-}
+// due is when the sweeper has something to do with a session.
+func due(s *sessions.Session) uint64 { return millis(s.Due()) }
 
-// finderPrefix begins the index keys of whatever the finder names; kind and
-// hash keep their length, so no value can pose as another. A hash that two
-// values shared would do no harm: Find reads the session to be sure.
-func finderPrefix(by sessions.Finder) ([]byte, bool) {
-	switch {
-	case by.Browser != "":
-		return indexPrefix('b', string(by.Browser)), true
-	case by.Upstream != (sessions.UpstreamSession{}):
-		return indexPrefix('u', by.Upstream.Issuer, by.Upstream.SID), true
-	case by.Subject != "":
-		return indexPrefix('s', by.Subject), true
-	case by.Cookie != "":
-		return indexPrefix('c', string(by.Cookie)), true
-	}
-	return nil, false
-}
-
-func indexPrefix(kind byte, parts ...string) []byte {
-	h := sha256.New()
-	for _, p := range parts {
-		h.Write(binary.AppendUvarint(nil, uint64(len(p))))
-		h.Write([]byte(p))
-	}
-	key := make([]byte, 0, 1+sha256.Size+32)
-	key = h.Sum(append(key, kind))
-	return key[:1+indexHash]
-}
-
-// indexKeys are all index entries of a session, as a set: two clients may know
-// the user by the same subject.
-func indexKeys(s *sessions.Session) map[string]struct{} {
-	keys := make(map[string]struct{}, len(s.Browsers)+len(s.Upstream)+len(s.Subjects)+len(s.Cookies))
-	add := func(by sessions.Finder) {
-		if prefix, ok := finderPrefix(by); ok {
-			keys[string(prefix)+string(s.ID)] = struct{}{}
-		}
-	}
-	for _, b := range s.Browsers {
-		add(sessions.Finder{Browser: b})
-	}
-	for _, u := range s.Upstream {
-		add(sessions.Finder{Upstream: u})
-	}
-	for _, u := range s.Subjects {
-		add(sessions.Finder{Subject: u.Sub})
-	}
-	for _, c := range s.Cookies {
-		add(sessions.Finder{Cookie: c})
-	}
-	return keys
-}
-
-// found says whether a session is what a finder asks for.
-func found(s *sessions.Session, by sessions.Finder) bool {
-	switch {
-	case by.Browser != "":
-		return slices.Contains(s.Browsers, by.Browser)
-	case by.Upstream != (sessions.UpstreamSession{}):
-		return slices.Contains(s.Upstream, by.Upstream)
-	case by.Cookie != "":
-		return slices.Contains(s.Cookies, by.Cookie)
-	}
-	return slices.ContainsFunc(s.Subjects, func(u sessions.Subject) bool { return u.Sub == by.Subject })
-}
+// indexEntry finds a session by one of its index keys.
+func indexEntry(key sessions.IndexKey, id sessions.ID) []byte { return append(key[:], id...) }
 
 // filedAt is the deadline in front of a stored session.
 func filedAt(v []byte) uint64 { return binary.BigEndian.Uint64(v) }

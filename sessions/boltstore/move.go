@@ -17,8 +17,6 @@ var _ sessions.Mover = (*Store)(nil)
 
 var (
 	errHalfImported = errors.New("an import into it was stopped in the middle; run `ort-gateway sessions import` again, which begins anew, or move the file away to start empty")
-	errForeign      = errors.New("a grant is of another session")
-	errNeither      = errors.New("neither a session nor a note")
 )
 
 // How many records are written in one commit, at first and at most. Ids are random,
@@ -172,10 +170,10 @@ func (s *Store) importAll(ctx context.Context, records iter.Seq2[sessions.Moved,
 
 // take keeps one record.
 func (t *batch) take(m *sessions.Moved) error {
-	switch {
-	case m.Session == nil && m.Note == nil, m.Session != nil && m.Note != nil:
-		return errNeither
-	case m.Note != nil:
+	if err := m.Check(); err != nil {
+		return err
+	}
+	if m.Note != nil {
 		k := hashedNoteKey(m.Note.Kind, m.Note.Hash)
 		t.noteAs(k[:], millis(m.Note.At), millis(m.Note.Until))
 		return nil
@@ -184,15 +182,9 @@ func (t *batch) take(m *sessions.Moved) error {
 	if !validName(string(ses.ID)) {
 		return errName
 	}
-	if err := sessions.CheckChange(ses, ses, m.Grants); err != nil {
-		return err
-	}
 	for _, g := range m.Grants {
-		switch {
-		case !validName(string(g.ID)):
+		if !validName(string(g.ID)) {
 			return errName
-		case g.Session != ses.ID:
-			return errForeign
 		}
 	}
 	return t.create(ses, m.Grants)

@@ -51,11 +51,11 @@ func (t *batch) create(ses *sessions.Session, grants []sessions.Grant) error {
 	if t.tx.Bucket(bucketSessions).Get(sessionKey(ses.ID)) != nil {
 		return errExists
 	}
-	filed := deadline(ses)
+	filed := due(ses)
 	t.put(bucketSessions, sessionKey(ses.ID), encodeFiled(ses, filed))
 	t.put(bucketDue, dueKey(filed, ses.ID), nil)
-	for k := range indexKeys(ses) {
-		t.put(bucketIndex, []byte(k), nil)
+	for _, k := range ses.IndexKeys() {
+		t.put(bucketIndex, indexEntry(k, ses.ID), nil)
 	}
 	t.owing(&sessions.Session{}, ses)
 	for i := range grants {
@@ -116,19 +116,20 @@ func (s *Store) Grants(_ context.Context, id sessions.ID) (list []sessions.Grant
 // Find is every session of a browser, an upstream session or a subject.
 func (s *Store) Find(_ context.Context, by sessions.Finder) (list []sessions.Session, err error) {
 	defer s.observe("find", time.Now(), &err)
-	prefix, ok := finderPrefix(by)
+	key, ok := by.IndexKey()
 	if !ok {
 		return nil, errors.New("finding sessions: nothing to find them by")
 	}
 	err = s.view(func(tx *bolt.Tx) error {
 		r := reader{tx.Bucket(bucketSessions)}
 		c := tx.Bucket(bucketIndex).Cursor()
+		prefix := key[:]
 		for k, _ := c.Seek(prefix); bytes.HasPrefix(k, prefix); k, _ = c.Next() {
 			ses, _, ok, err := r.session(sessions.ID(k[len(prefix):]))
 			if err != nil {
 				return err
 			}
-			if ok && found(&ses, by) {
+			if ok && by.Finds(&ses) {
 				list = append(list, ses)
 			}
 		}
@@ -232,10 +233,10 @@ func (t *batch) keep(r reader, old *sessions.Session, filed uint64, d *sessions.
 	}
 	t.index(old, ses)
 	t.owing(old, ses)
-	if due := deadline(ses); due < filed {
+	if sooner := due(ses); sooner < filed {
 		t.del(bucketDue, dueKey(filed, ses.ID))
-		t.put(bucketDue, dueKey(due, ses.ID), nil)
-		filed = due
+		t.put(bucketDue, dueKey(sooner, ses.ID), nil)
+		filed = sooner
 	}
 	t.put(bucketSessions, sessionKey(ses.ID), encodeFiled(ses, filed))
 	t.now.changed = append(t.now.changed, ses.ID)
@@ -248,15 +249,15 @@ func (t *batch) index(old, ses *sessions.Session) {
 		slices.Equal(old.Cookies, ses.Cookies) {
 		return
 	}
-	was, is := indexKeys(old), indexKeys(ses)
-	for k := range was {
-		if _, ok := is[k]; !ok {
-			t.del(bucketIndex, []byte(k))
+	was, is := old.IndexKeys(), ses.IndexKeys()
+	for _, k := range was {
+		if !slices.Contains(is, k) {
+			t.del(bucketIndex, indexEntry(k, ses.ID))
 		}
 	}
-	for k := range is {
-		if _, ok := was[k]; !ok {
-			t.put(bucketIndex, []byte(k), nil)
+	for _, k := range is {
+		if !slices.Contains(was, k) {
+			t.put(bucketIndex, indexEntry(k, ses.ID), nil)
 		}
 	}
 }

@@ -57,7 +57,7 @@ type Store struct {
 
 	memory  *memory
 	leases  leases
-	watches watches
+	watches sessions.Signals[sessions.ID]
 	counts  counters
 	readyAt atomic.Int64 // ms of the last commit that succeeded; 0 after one that failed
 	filling bool         // opened for an import

@@ -122,14 +122,14 @@ func (t *batch) sweepOne(entry []byte, now time.Time, out *swept) {
 		out.ended = append(out.ended, ses)
 	}
 	if ses.End == nil || now.Before(ses.Absolute) {
-		t.refile(entry, id, deadline(&ses), sessions.EncodeSession(&ses))
+		t.refile(entry, id, due(&ses), sessions.EncodeSession(&ses))
 		return
 	}
 	for _, k := range r.grantKeys(id) { // an ended session has none; whatever is there goes too
 		t.del(bucketSessions, k)
 	}
-	for k := range indexKeys(&ses) {
-		t.del(bucketIndex, []byte(k))
+	for _, k := range ses.IndexKeys() {
+		t.del(bucketIndex, indexEntry(k, id))
 	}
 	t.owing(&ses, &sessions.Session{ID: id})
 	t.del(bucketSessions, sessionKey(id))

@@ -55,8 +55,8 @@ func TestUpgrade(t *testing.T) {
 				}
 			}
 		}
-		for k := range indexKeys(&old) {
-			if err := tx.Bucket(bucketIndex).Put([]byte(k), nil); err != nil {
+		for _, k := range old.IndexKeys() {
+			if err := tx.Bucket(bucketIndex).Put(indexEntry(k, old.ID), nil); err != nil {
 				return err
 			}
 		}
@@ -126,7 +126,8 @@ func TestCheckFinds(t *testing.T) {
 		{"a session that is filed and gone", func(tx *bolt.Tx, _ []byte) error { return tx.Bucket(bucketOwing).Put([]byte("gone"), nil) }, "owes and is not there"},
 		{"a wrong count", func(tx *bolt.Tx, _ []byte) error { return tx.Bucket(bucketMeta).Put([]byte("owing"), number(7)) }, "are counted"},
 		{"an index entry too few", func(tx *bolt.Tx, owes []byte) error {
-			return tx.Bucket(bucketIndex).Delete(append(indexPrefix('c', "cookie"), owes...))
+			key, _ := sessions.Finder{Cookie: "cookie"}.IndexKey()
+			return tx.Bucket(bucketIndex).Delete(indexEntry(key, sessions.ID(owes)))
 		}, "misses index entry"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

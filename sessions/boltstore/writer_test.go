@@ -1,8 +1,6 @@
 package boltstore
 
 import (
-	"container/list"
-	"context"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -78,112 +76,6 @@ func TestWriteBehind(t *testing.T) {
 			t.Errorf("%d records wait for nothing", n)
 		}
 	})
-}
-
-func TestLeasesInOrder(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		l := &leases{closing: make(chan struct{})}
-		first, err := l.take(t.Context(), "k")
-		if err != nil {
-			t.Fatal(err)
-		}
-		var order []int
-		leave, left := context.WithCancel(t.Context())
-		for i := range 10 {
-			ctx := t.Context()
-			if i%3 == 0 {
-				ctx = leave
-			}
-			go func() {
-				h, err := l.take(ctx, "k")
-				if err != nil {
-					if i%3 != 0 || !errors.Is(err, context.Canceled) {
-						t.Errorf("waiter %d: %v", i, err)
-					}
-					return
-				}
-				order = append(order, i) // the lease guards it
-				h.Release()
-			}()
-			synctest.Wait()
-		}
-		left()
-		synctest.Wait()
-		first.Release()
-		synctest.Wait()
-		if got := fmt.Sprint(order); got != "[1 2 4 5 7 8]" {
-			t.Errorf("got the lease in order %s", got)
-		}
-		if n := len(l.waiting); n != 0 {
-			t.Errorf("%d keys are kept for nobody", n)
-		}
-	})
-}
-
-// TestLeaseLeftAtItsTurn: who leaves in the very moment of being next hands the
-// lease on.
-func TestLeaseLeftAtItsTurn(t *testing.T) {
-	l := &leases{closing: make(chan struct{})}
-	for range 500 {
-		first, err := l.take(t.Context(), "k")
-		if err != nil {
-			t.Fatal(err)
-		}
-		ctx, cancel := context.WithCancel(t.Context())
-		var all sync.WaitGroup
-		for range 4 {
-			all.Go(func() {
-				if h, err := l.take(ctx, "k"); err == nil {
-					h.Release()
-				}
-			})
-		}
-		go cancel()
-		first.Release()
-		all.Wait()
-	}
-	if n := len(l.waiting); n != 0 {
-		t.Errorf("%d keys are kept for nobody", n)
-	}
-}
-
-// TestLeaseLeftByMany: waiters that leave cost no more than each for itself.
-func TestLeaseLeftByMany(t *testing.T) {
-	took := func(n int) time.Duration {
-		l := &leases{closing: make(chan struct{})}
-		if _, err := l.take(t.Context(), "k"); err != nil {
-			t.Fatal(err)
-		}
-		queue := l.waiting["k"]
-		places := make([]*list.Element, n)
-		for i := range places {
-			places[i] = queue.PushBack(make(chan struct{}))
-		}
-		began := time.Now()
-		for i := range places { // the newest first: they would be looked for through all others
-			l.leave("k", places[n-1-i])
-		}
-		if queue.Len() != 0 {
-			t.Errorf("%d of %d are still waiting", queue.Len(), n)
-		}
-		return time.Since(began)
-	}
-	took(1000)
-	if few, many := took(2000), took(200000); many > 500*max(few, time.Millisecond) {
-		t.Errorf("2,000 left in %v, 200,000 in %v", few, many)
-	}
-}
-
-func TestWatchersVanish(t *testing.T) {
-	w := &watches{}
-	_, a := w.add("s")
-	_, b := w.add("s")
-	a()
-	a()
-	b()
-	if n := len(w.of); n != 0 {
-		t.Errorf("%d sessions are watched by nobody", n)
-	}
 }
 
 // TestLeftAlone: a write that bbolt does not take fails its change alone, and

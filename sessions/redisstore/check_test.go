@@ -61,7 +61,7 @@ func (s checked) Check(ctx context.Context) error {
 			switch {
 			case alive != (h.ses.End == nil), ended != (h.ses.End != nil), owes != (len(h.ses.Owed) > 0), !listed:
 				fault("session %s: alive %t, ended %t, owing %t, listed %t: %+v", id, alive, ended, owes, listed, h.ses)
-			case alive && int64(x) > deadline(&h.ses):
+			case alive && int64(x) > due(&h.ses):
 				fault("session %s is looked at after its deadline", id)
 			case h.ses.End != nil && len(h.grants) > 0:
 				fault("session %s has ended, and has grants", id)

@@ -109,9 +109,7 @@ func TestRoundTripsOfAnExchange(t *testing.T) {
 			t.Fatalf("exchange %d: %d uses, error %v", n, done.Grant.Uses, err)
 		}
 		within(t, time.Second, "the lease is given back", func() bool { // what goes on after the answer counts too
-			s.turns.mu.Lock()
-			defer s.turns.mu.Unlock()
-			return len(s.turns.waiting) == 0
+			return s.turns.Waiting() == 0
 		})
 		return count.take()
 	}

@@ -4,10 +4,8 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
-	"encoding/binary"
 	"encoding/hex"
 	"hash/fnv"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -72,78 +70,23 @@ func (s *Store) readyKey() string   { return s.prefix + "ready" }
 func (s *Store) sweepKey() string   { return s.prefix + "sweep" }
 func (s *Store) channel() string    { return s.prefix + "changes" }
 
-// indexKey is what sessions are found by; kind and hash keep their length, so no
-// value can pose as another. Find reads the session to be sure.
-func (s *Store) indexKey(by sessions.Finder) (string, bool) {
-	switch {
-	case by.Browser != "":
-		return s.indexOf('b', string(by.Browser)), true
-	case by.Upstream != (sessions.UpstreamSession{}):
-		return s.indexOf('u', by.Upstream.Issuer, by.Upstream.SID), true
-	case by.Subject != "":
-		return s.indexOf('s', by.Subject), true
-	case by.Cookie != "":
-		return s.indexOf('c', string(by.Cookie)), true
-	}
-	return "", false
+func (s *Store) indexKey(k sessions.IndexKey) string {
+	return s.prefix + "f:" + string(rune(k[0])) + base64.RawURLEncoding.EncodeToString(k[1:])
 }
 
-func (s *Store) indexOf(kind byte, parts ...string) string {
-	h := sha256.New()
-	for _, p := range parts {
-		h.Write(binary.AppendUvarint(nil, uint64(len(p))))
-		h.Write([]byte(p))
-	}
-	return s.prefix + "f:" + string(rune(kind)) + base64.RawURLEncoding.EncodeToString(h.Sum(nil)[:16])
-}
-
-// indexKeys are all keys that find a session, each once: two clients may know the
-// user by the same subject.
+// indexKeys are all keys that find a session.
 func (s *Store) indexKeys(ses *sessions.Session) []string {
-	var keys []string
-	add := func(by sessions.Finder) {
-		if k, ok := s.indexKey(by); ok {
-			keys = append(keys, k)
-		}
+	keys := make([]string, 0, len(ses.Browsers)+len(ses.Upstream)+len(ses.Subjects)+len(ses.Cookies))
+	for _, k := range ses.IndexKeys() {
+		keys = append(keys, s.indexKey(k))
 	}
-	for _, b := range ses.Browsers {
-		add(sessions.Finder{Browser: b})
-	}
-	for _, u := range ses.Upstream {
-		add(sessions.Finder{Upstream: u})
-	}
-	for _, u := range ses.Subjects {
-		add(sessions.Finder{Subject: u.Sub})
-	}
-	for _, c := range ses.Cookies {
-		add(sessions.Finder{Cookie: c})
-	}
-	slices.Sort(keys)
-	return slices.Compact(keys)
-}
-
-// found says whether a session is what a finder asks for.
-func found(s *sessions.Session, by sessions.Finder) bool {
-	switch {
-	case by.Browser != "":
-		return slices.Contains(s.Browsers, by.Browser)
-	case by.Upstream != (sessions.UpstreamSession{}):
-		return slices.Contains(s.Upstream, by.Upstream)
-	case by.Cookie != "":
-		return slices.Contains(s.Cookies, by.Cookie)
-	}
-	return slices.ContainsFunc(s.Subjects, func(u sessions.Subject) bool { return u.Sub == by.Subject })
+	return keys
 }
 
 func millis(t time.Time) int64 { return max(0, t.UnixMilli()) }
 
-// deadline is when the sweeper has something to do with a session.
-func deadline(s *sessions.Session) int64 {
-	if s.End == nil && s.Idle.Before(s.Absolute) {
-		return millis(s.Idle)
-	}
-	return millis(s.Absolute)
-}
+// due is when the sweeper has something to do with a session.
+func due(s *sessions.Session) int64 { return millis(s.Due()) }
 
 // newToken is a name that nothing else has: 96 random bits.
 func newToken() string {

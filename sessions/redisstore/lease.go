@@ -93,7 +93,7 @@ func (s *Store) observeWait(op string, start time.Time, err *error) {
 // acquire waits for its turn in this process, then for the other replicas.
 func (s *Store) acquire(ctx context.Context, l *lease, field string) (_ *lease, err error) {
 	l.s, l.lost, l.done = s, make(chan struct{}), make(chan struct{})
-	if l.next, err = s.turns.take(ctx, s.closing, l.key); err != nil {
+	if l.next, err = s.turns.Take(ctx, s.closing, l.key); err != nil {
 		return nil, err
 	}
 	defer func() {
@@ -101,8 +101,8 @@ func (s *Store) acquire(ctx context.Context, l *lease, field string) (_ *lease, 
 			l.next()
 		}
 	}()
-	wake := s.wakes.wait(l.key)
-	defer s.wakes.leave(l.key, wake)
+	wake, stop := s.wakes.Listen(l.key)
+	defer stop()
 	token := newToken()
 	for {
 		began := time.Now()

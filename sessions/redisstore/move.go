@@ -17,8 +17,6 @@ import (
 var _ sessions.Mover = (*Store)(nil)
 
 var (
-	errForeign  = errors.New("a grant is of another session")
-	errNeither  = errors.New("neither a session nor a note")
 	errTwice    = errors.New("a session is there twice")
 	errImported = errors.New("another import into this store is under way")
 )
@@ -225,26 +223,20 @@ func (s *Store) importAll(ctx context.Context, records iter.Seq2[sessions.Moved,
 
 // importOne is what keeps one record.
 func (s *Store) importOne(m *sessions.Moved) (before []call, record call, err error) {
-	switch {
-	case m.Session == nil && m.Note == nil, m.Session != nil && m.Note != nil:
-		return nil, record, errNeither
-	case m.Note != nil:
+	if err := m.Check(); err != nil {
+		return nil, record, err
+	}
+	if m.Note != nil {
 		return nil, s.noteCall(m.Note.Kind, m.Note.Hash, millis(m.Note.At), millis(m.Note.Until), newToken()), nil
 	}
 	ses := m.Session
 	if !validName(string(ses.ID)) {
 		return nil, record, errName
 	}
-	if err := sessions.CheckChange(ses, ses, m.Grants); err != nil {
-		return nil, record, err
-	}
 	args := []any{newToken(), s.ttl(ses.Absolute, slackSession), fieldSession, sessions.EncodeSession(ses)}
 	for _, g := range m.Grants {
-		switch {
-		case !validName(string(g.ID)):
+		if !validName(string(g.ID)) {
 			return nil, record, errName
-		case g.Session != ses.ID:
-			return nil, record, errForeign
 		}
 		args = append(args, fieldGrant+string(g.ID), sessions.EncodeGrant(&g))
 	}

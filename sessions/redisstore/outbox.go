@@ -83,7 +83,7 @@ func (s *Store) deliver(ctx context.Context, ses *sessions.Session, packed, file
 	s.recent.note(nil, &b, s.now())
 	calls = []call{{scriptDone, []string{s.sessionKey(ses.ID)}, []any{packed}}}
 	if ses.End == nil && filed != "" {
-		calls = append(calls, s.refiling('x', ses.ID, filed, deadline(ses)))
+		calls = append(calls, s.refiling('x', ses.ID, filed, due(ses)))
 	}
 	if _, err := s.runAll(ctx, calls); err != nil {
 		return s.fault(outer, err)

@@ -82,8 +82,9 @@ func (r *recent) forget(kind sessions.NoteKind, hash sessions.NoteHash) {
 func (r *recent) doubt() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.doubted != nil {
-		signal(r.doubted)
+	select {
+	case r.doubted <- struct{}{}:
+	default: // a doubt is pending, or nobody looks yet
 	}
 }
 

@@ -73,7 +73,8 @@ func TestWhatADeadProcessLeftIsDelivered(t *testing.T) {
 func TestStaleEntriesAreMended(t *testing.T) {
 	s := closing(t, openAt(t, sharedServer(t).url(), Config{}, t.Name()))
 	ses, _ := login(t, s, 1)
-	key, _ := s.indexKey(sessions.Finder{Subject: "user1"})
+	index, _ := sessions.Finder{Subject: "user1"}.IndexKey()
+	key := s.indexKey(index)
 	now := float64(time.Now().UnixMilli())
 	for id, at := range map[string]float64{"long gone": now - 2*float64(settleFor.Milliseconds()), "on the way": now} {
 		if err := s.rdb.ZAdd(t.Context(), key, redis.Z{Member: id, Score: at}).Err(); err != nil {

@@ -201,7 +201,7 @@ func (s *Store) create(parent context.Context, ses *sessions.Session, g *session
 	if made != "ok" {
 		return fmt.Errorf("creating a session: the id is taken")
 	}
-	s.watches.notify(ses.ID)
+	s.watches.Send(ses.ID)
 	s.figures.stale()
 	if packed == "" {
 		return nil
@@ -216,21 +216,21 @@ func (s *Store) Find(ctx context.Context, by sessions.Finder) (list []sessions.S
 	if err = s.begin(ctx); err != nil {
 		return nil, err
 	}
-	key, ok := s.indexKey(by)
+	index, ok := by.IndexKey()
 	if !ok {
 		return nil, errors.New("finding sessions: nothing to find them by")
 	}
 	within, cancel := s.within(ctx)
 	defer cancel()
-	ids, err := s.rdb.ZRange(within, key, 0, -1).Result()
+	ids, err := s.rdb.ZRange(within, s.indexKey(index), 0, -1).Result()
 	if err != nil {
 		return nil, s.fault(ctx, err)
 	}
-	list, missing, err := s.readAll(within, ids, func(ses *sessions.Session) bool { return found(ses, by) }, nil)
+	list, missing, err := s.readAll(within, ids, by.Finds, nil)
 	if err != nil {
 		return nil, s.fault(ctx, err)
 	}
-	s.mend(key, missing)
+	s.mend(s.indexKey(index), missing)
 	slices.SortFunc(list, func(a, b sessions.Session) int {
 		return cmp.Or(b.Created.Compare(a.Created), cmp.Compare(a.ID, b.ID))
 	})

@@ -63,9 +63,9 @@ type Store struct {
 
 	laid      atomic.Bool // the format was looked at, and is ours
 	readyAt   atomic.Int64
-	turns     turns
-	wakes     wakes
-	watches   watches
+	turns     sessions.Turns
+	wakes     sessions.Signals[string] // leases that another replica has
+	watches   sessions.Signals[sessions.ID]
 	figures   figures
 	recent    recent
 	replay    atomic.Pointer[Replay]

@@ -208,7 +208,7 @@ func (w *sweeper) entry(parent context.Context, list byte, id sessions.ID, score
 	case h.ses.End == nil && passed && list == 'x':
 		return w.finish(ctx, id)
 	case h.ses.End == nil && list == 'x':
-		return w.refile(ctx, list, id, score, deadline(&h.ses))
+		return w.refile(ctx, list, id, score, due(&h.ses))
 	case h.ses.End == nil: // its end is being written, or was not
 		return w.refile(ctx, list, id, score, w.now.Add(lookAgain).UnixMilli())
 	case w.now.Before(h.ses.Absolute):

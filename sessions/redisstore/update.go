@@ -47,7 +47,7 @@ func (s *Store) Update(ctx context.Context, id sessions.ID, under sessions.Lease
 		return err
 	}
 	// One after the other in this process, so that they do not chase each other.
-	turn, err := s.turns.take(ctx, s.closing, string(id))
+	turn, err := s.turns.Take(ctx, s.closing, string(id))
 	if err != nil {
 		return err
 	}
@@ -247,7 +247,7 @@ func (s *Store) commit(parent context.Context, id sessions.ID, base *held, c *ch
 	}
 	l.written()
 	s.recent.note(c, &outbox{}, s.now())
-	s.watches.notify(id)
+	s.watches.Send(id)
 	s.figures.stale()
 	if c.outbox != "" {
 		if err := s.deliver(ctx, c.is, c.outbox, c.filed); err != nil {
@@ -311,13 +311,13 @@ func (s *Store) before(c *change) (calls []call) {
 	for _, key := range c.index {
 		calls = append(calls, call{scriptPut, []string{key}, []any{"", string(id), s.ttl(is.Absolute, slackSession), ""}})
 	}
-	due := deadline(is)
+	when := due(is)
 	if c.was == nil {
 		calls = append(calls, s.file('i', id, 0, is.Absolute, ""))
 		if c.outbox != "" {
-			due = min(due, s.now().Add(lookAgain).UnixMilli())
+			when = min(when, s.now().Add(lookAgain).UnixMilli())
 		}
-		return append(calls, s.file('x', id, due, is.Absolute, ""))
+		return append(calls, s.file('x', id, when, is.Absolute, ""))
 	}
 	if c.was.Absolute.Before(is.Absolute) {
 		calls = append(calls, s.file('i', id, 0, is.Absolute, ""))
@@ -325,8 +325,8 @@ func (s *Store) before(c *change) (calls []call) {
 	switch {
 	case c.outbox != "", c.was.End == nil && is.End != nil:
 		calls = append(calls, s.file('x', id, s.now().Add(lookAgain).UnixMilli(), is.Absolute, "LT"))
-	case is.End == nil && (due < deadline(c.was) || c.was.Absolute.Before(is.Absolute)):
-		calls = append(calls, s.file('x', id, due, is.Absolute, "LT"))
+	case is.End == nil && (when < due(c.was) || c.was.Absolute.Before(is.Absolute)):
+		calls = append(calls, s.file('x', id, when, is.Absolute, "LT"))
 	}
 	if c.was.End == nil && is.End != nil {
 		calls = append(calls, s.file('y', id, millis(is.Absolute), is.Absolute, ""))

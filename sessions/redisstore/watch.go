@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
-	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -25,57 +23,8 @@ func (s *Store) message(kind byte, about string) string {
 	return string(rune(kind)) + s.me + about
 }
 
-// watches are who wants to know of a session's changes.
-type watches struct {
-	mu sync.Mutex
-	of map[sessions.ID][]chan struct{}
-}
-
 // Watch signals after each change of a session, by whatever replica.
-func (s *Store) Watch(id sessions.ID) (<-chan struct{}, func()) {
-	return s.watches.add(id)
-}
-
-func (w *watches) add(id sessions.ID) (<-chan struct{}, func()) {
-	c := make(chan struct{}, 1)
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.of == nil {
-		w.of = map[sessions.ID][]chan struct{}{}
-	}
-	w.of[id] = append(w.of[id], c)
-	return c, func() { w.remove(id, c) }
-}
-
-func (w *watches) remove(id sessions.ID, c chan struct{}) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	list := slices.DeleteFunc(w.of[id], func(o chan struct{}) bool { return o == c })
-	if len(list) == 0 {
-		delete(w.of, id)
-	} else {
-		w.of[id] = list
-	}
-}
-
-func (w *watches) notify(id sessions.ID) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for _, c := range w.of[id] {
-		signal(c)
-	}
-}
-
-// notifyAll is for changes that nobody told of.
-func (w *watches) notifyAll() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for _, list := range w.of {
-		for _, c := range list {
-			signal(c)
-		}
-	}
-}
+func (s *Store) Watch(id sessions.ID) (<-chan struct{}, func()) { return s.watches.Listen(id) }
 
 // lookForSilence is after how long without a word a subscription is asked whether
 // it lives; after as long again without an answer it is given up.
@@ -118,7 +67,7 @@ func (s *Store) subscription(ctx context.Context, first bool) {
 		asked = false
 		switch w := word.(type) {
 		case *redis.Subscription:
-			s.watches.notifyAll()
+			s.watches.SendAll()
 			if !first {
 				s.recent.doubt()
 			}
@@ -136,10 +85,10 @@ func (s *Store) hear(text string) {
 	}
 	switch about := text[1+len(s.me):]; text[0] {
 	case changed:
-		s.watches.notify(sessions.ID(about))
+		s.watches.Send(sessions.ID(about))
 		s.figures.stale()
 	case freed:
-		s.wakes.wake(about)
+		s.wakes.Send(about)
 	case renewed:
 		if r := s.replay.Load(); r != nil {
 			r.learn(about)
