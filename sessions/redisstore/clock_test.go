@@ -19,3 +19,21 @@ func TestClocksApart(t *testing.T) {
 		}
 	}
 }
+
+// TestASweepByAWrongClock ends nobody's session.
+func TestASweepByAWrongClock(t *testing.T) {
+	ahead := func() time.Time { return time.Now().Add(90 * time.Minute) } // login's sessions are idle after an hour
+	s := closing(t, openAt(t, sharedServer(t).url(), Config{Now: ahead}, t.Name()))
+	ses, _ := login(t, s, 1)
+	s.ownClock = true
+	if swept, err := s.Sweep(t.Context(), ahead(), 10); err == nil || len(swept.Ended) > 0 {
+		t.Errorf("it ended %d sessions, error %v", len(swept.Ended), err)
+	}
+	if got, err := s.Session(t.Context(), ses.ID); err != nil || got.End != nil {
+		t.Errorf("the session ended by %+v, error %v", got.End, err)
+	}
+	s.ownClock = false // a clock that a test gives is asked for no other
+	if swept, err := s.Sweep(t.Context(), ahead(), 10); err != nil || len(swept.Ended) != 1 {
+		t.Errorf("it ended %d sessions, error %v, want 1", len(swept.Ended), err)
+	}
+}
