@@ -42,7 +42,7 @@ func (twice) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPi
 // TestEveryCallIsSentTwice: what was done once already is not done again, and does
 // not read as somebody else's.
 func TestEveryCallIsSentTwice(t *testing.T) {
-	s := closing(t, openAt(t, sharedServer(t).url(), Config{}, t.Name()))
+	s := closing(t, openAt(t, sharedServer(t).url(), Config{}, newToken()))
 	s.rdb.AddHook(twice{})
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
