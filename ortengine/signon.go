@@ -91,18 +91,19 @@ func (e *Engine) forcedLogin(place string, b sessions.BrowserID, now time.Time) 
 	return sessions.Note{Kind: sessions.NoteForceLogin, Key: sessions.NoteKey(place, string(b)), At: now, Until: now.Add(e.Absolute)}
 }
 
-// DeadCookies says which login cookies never reach the upstream again.
-func (e *Engine) DeadCookies(ctx context.Context, cookies []sessions.CookieHash) ([]bool, error) {
-	dead := make([]bool, len(cookies))
+// DeadCookies says which login cookies never reach the upstream again. With an
+// error it says so of those that are known to be dead all the same.
+func (e *Engine) DeadCookies(ctx context.Context, cookies []sessions.CookieHash) (dead []bool, err error) {
+	dead = make([]bool, len(cookies))
 	for i, c := range cookies {
-		switch _, err := e.Store.Note(ctx, sessions.NoteDeadCookie, string(c)); {
-		case err == nil:
+		switch _, unknown := e.Store.Note(ctx, sessions.NoteDeadCookie, string(c)); {
+		case unknown == nil:
 			dead[i] = true
-		case !errors.Is(err, sessions.ErrNotFound):
-			return nil, storeDown(err)
+		case !errors.Is(unknown, sessions.ErrNotFound):
+			err = storeDown(unknown)
 		}
 	}
-	return dead, nil
+	return dead, err
 }
 
 // CookiesSet follows the login cookies that an answer sets: sent are those that

@@ -23,6 +23,7 @@ func (g *Gateway) discover(w http.ResponseWriter, r *http.Request, at *location)
 	out := g.forwarder.outgoing(ctx, r, requestEdit{AcceptEncodingIdentity: true,
 		Drop: []string{"If-None-Match", "If-Modified-Since", "Range", "If-Range"}})
 	out.Method = http.MethodGet
+	g.withheld(out, r)
 	got, err := g.forwarder.fetch(ctx, out, maxReply)
 	if err != nil || got.Status >= 500 {
 		kept, ok := at.kept()

@@ -163,8 +163,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // plain forwards a request that the gateway has nothing to do with.
 func (g *Gateway) plain(w http.ResponseWriter, r *http.Request) {
-	cookies := g.logins.in(r.Header)
-	if len(cookies) == 0 {
+	if len(g.logins.in(r.Header)) == 0 {
 		g.forwarder.forward(w, r, func(resp *http.Response) error {
 			g.Metrics.Request("forward", resp.StatusCode)
 			return g.seen(r, resp, "", nil)
@@ -173,10 +172,7 @@ func (g *Gateway) plain(w http.ResponseWriter, r *http.Request) {
 	}
 	r = g.forwarder.withIDs(r)
 	out := g.forwarder.outgoing(r.Context(), r, requestEdit{})
-	sent, err := g.withhold(out, cookies)
-	if err != nil {
-		g.Logger.LogAttrs(r.Context(), slog.LevelWarn, "looking whether a login cookie is dead", slog.Any("error", err))
-	}
+	sent := g.withheld(out, r)
 	g.forwarder.send(w, r, out, func(resp *http.Response) error {
 		g.Metrics.Request("forward", resp.StatusCode)
 		return g.seen(r, resp, "", sent)

@@ -4,96 +4,18 @@ import (
 	"log/slog"
 	"net/http"
 	"slices"
-	"strconv"
 	"strings"
-	"time"
 
 	"github.com/ort-gateway/ort-gateway/sessions"
 )
 
-// loginCookies knows the identity provider's own cookies that carry its login, by
-// name. Their values are only ever hashed.
-type loginCookies struct {
-	names []string
-	now   func() time.Time
-}
-
-// loginCookie is one of them as a request carries it.
-type loginCookie struct {
-	pair string // name=value as sent
-	hash sessions.CookieHash
-}
-
-// in are the login cookies of a request.
-func (l *loginCookies) in(h http.Header) (found []loginCookie) {
-	for _, line := range h["Cookie"] {
-		if !l.mentioned(line) {
-			continue
-		}
-		for pair := range strings.SplitSeq(line, ";") {
-			pair = strings.TrimSpace(pair)
-			name, value, ok := strings.Cut(pair, "=")
-			if ok && value != "" && slices.Contains(l.names, name) {
-				found = append(found, loginCookie{pair, sessions.HashLoginCookie(name, value)})
-			}
-		}
-	}
-	return found
-}
-
-// mentioned is a cheap look before a line is taken apart.
-func (l *loginCookies) mentioned(line string) bool {
-	for _, n := range l.names {
-		if strings.Contains(line, n) {
-			return true
-		}
-	}
-	return false
-}
-
-// setBy are the login cookies that an answer sets; expired says whether it ends
-// one.
-func (l *loginCookies) setBy(h http.Header) (set []sessions.CookieHash, expired bool) {
-	for _, line := range h["Set-Cookie"] {
-		first, attributes, _ := strings.Cut(line, ";")
-		name, value, ok := strings.Cut(strings.TrimSpace(first), "=")
-		if name = strings.TrimSpace(name); !ok || !slices.Contains(l.names, name) {
-			continue
-		}
-		value = strings.TrimSpace(value)
-		if strings.Trim(value, `"`) == "" || l.over(attributes) {
-			expired = true
-			continue
-		}
-		set = append(set, sessions.HashLoginCookie(name, value))
-	}
-	return set, expired
-}
-
-// over says whether a Set-Cookie line's attributes end the cookie at once (RFC
-// 6265 section 5.2: Max-Age goes before Expires).
-func (l *loginCookies) over(attributes string) bool {
-	expired := false
-	for a := range strings.SplitSeq(attributes, ";") {
-		name, value, _ := strings.Cut(strings.TrimSpace(a), "=")
-		switch {
-		case strings.EqualFold(name, "Max-Age"):
-			if n, err := strconv.ParseInt(strings.TrimSpace(value), 10, 64); err == nil {
-				return n <= 0
-			}
-		case strings.EqualFold(name, "Expires"):
-			if at, err := http.ParseTime(strings.TrimSpace(value)); err == nil {
-				expired = !at.After(l.now())
-			}
-		}
-	}
-	return expired
-}
-
+// hashes are the login cookies that a request carries.
 func hashes(cookies []loginCookie) []sessions.CookieHash {
-	out := make([]sessions.CookieHash, len(cookies))
-	for i, c := range cookies {
-		out[i] = c.hash
+	out := make([]sessions.CookieHash, 0, len(cookies))
+	for _, c := range cookies {
+		if c.hash != "" && !c.loose {
+			out = append(out, c.hash)
+		}
 	}
 	return out
 }
@@ -103,33 +25,55 @@ func hashes(cookies []loginCookie) []sessions.CookieHash {
 const maxLoginCookies = 16
 
 // withhold takes dead login cookies out of a request to the upstream, and says
-// which ones go up. Where nobody can tell, the error says so and those that are
-// left are the request's.
+// which ones go up. Where nobody can tell of one, the error says so and it stays;
+// those that are known to be dead do not.
 func (g *Gateway) withhold(out *http.Request, cookies []loginCookie) ([]sessions.CookieHash, error) {
 	if len(cookies) == 0 {
 		return nil, nil
 	}
-	var cut []string
-	for len(cookies) > maxLoginCookies {
-		last := cookies[len(cookies)-1]
-		cut, cookies = append(cut, last.pair), cookies[:len(cookies)-1]
+	var asked []sessions.CookieHash
+	for _, c := range cookies {
+		if c.hash != "" && len(asked) < maxLoginCookies {
+			asked = append(asked, c.hash)
+		}
 	}
-	dead, err := g.Engine.DeadCookies(out.Context(), hashes(cookies))
-	if err != nil {
-		return hashes(cookies), err
-	}
-	var sent []sessions.CookieHash
-	for i, c := range cookies {
-		if dead[i] {
+	dead, err := g.Engine.DeadCookies(out.Context(), asked)
+	var cut, left []string // pairs that do not go up, and names of those that do
+	n := 0
+	for _, c := range cookies {
+		if c.hash == "" {
+			continue
+		}
+		if n >= len(dead) || dead[n] {
 			cut = append(cut, c.pair)
-		} else {
-			sent = append(sent, c.hash)
+		}
+		n++
+	}
+	var sent []loginCookie
+	for _, c := range cookies {
+		if c.hash != "" && !slices.Contains(cut, c.pair) {
+			sent, left = append(sent, c), append(left, c.name)
+		}
+	}
+	for _, c := range cookies { // further pieces go with the first one
+		isCut := func(o loginCookie) bool { return o.hash != "" && o.name == c.name }
+		if c.hash == "" && !slices.Contains(left, c.name) && slices.ContainsFunc(cookies, isCut) {
+			cut = append(cut, c.pair)
 		}
 	}
 	if len(cut) > 0 {
 		cutPairs(out.Header, cut)
 	}
-	return sent, nil
+	return hashes(sent), err
+}
+
+// withheld is withhold for a request that goes up although nobody can tell.
+func (g *Gateway) withheld(out, r *http.Request) []sessions.CookieHash {
+	sent, err := g.withhold(out, g.logins.in(r.Header))
+	if err != nil {
+		g.Logger.LogAttrs(out.Context(), slog.LevelWarn, "looking whether a login cookie is dead", slog.Any("error", err))
+	}
+	return sent
 }
 
 // cutPairs takes name=value pairs out of the Cookie field; other pairs keep their

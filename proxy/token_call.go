@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"log/slog"
 	"net/http"
 
 	"github.com/ort-gateway/ort-gateway/ortengine"
@@ -49,9 +50,13 @@ func (g *Gateway) call(ctx context.Context, f *formRequest, body []byte, drop ..
 		body = f.raw
 	}
 	out := g.forwarder.outgoing(ctx, f.Request, requestEdit{Body: body, Drop: drop, AcceptEncodingIdentity: true})
+	sent := g.withheld(out, f.Request)
 	got, err := g.forwarder.fetch(ctx, out, maxReply)
 	if err != nil {
 		return nil, err
+	}
+	if _, err := g.follow(f.WithContext(ctx), &http.Response{Header: got.Header}, sent, false); err != nil {
+		g.Logger.LogAttrs(ctx, slog.LevelWarn, "following a login cookie", slog.Any("error", err))
 	}
 	r := &reply{fetched: got}
 	if object, err := rewrite.ParseObject(got.Body); err == nil {
