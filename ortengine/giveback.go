@@ -27,7 +27,7 @@ func (e *Engine) owe() {
 }
 
 // GiveBackSoon lets [Engine.GiveBackOwed] try again at once: the upstream may take
-// now what it did not, for its endpoints were learned.
+// now what it did not.
 func (e *Engine) GiveBackSoon() { e.owe() }
 
 // GiveBackOwed gives back the credentials of sessions whose single sign-on ended,

@@ -22,8 +22,11 @@ type MetadataConfig struct {
 	Now      func() time.Time
 	Logger   *slog.Logger
 	// Changed is called after each fetch that brought something new, and once at the
-	// first; never twice at once.
+	// first, before State shows it; never twice at once.
 	Changed func(*State)
+	// Reached is called when the upstream can do what it could not before: once State
+	// shows what is new, and when the upstream answers again.
+	Reached func()
 	// Up is told after each fetch whether the upstream answered.
 	Up func(bool)
 }
@@ -155,9 +158,12 @@ func (m *Metadata) Fetch(ctx context.Context) {
 		}
 		m.state.Store(next)
 	}
-	m.up.Store(up)
+	was := m.up.Swap(up)
 	if m.cfg.Up != nil {
 		m.cfg.Up(up)
+	}
+	if (changed || up && !was) && m.cfg.Reached != nil {
+		m.cfg.Reached()
 	}
 }
 

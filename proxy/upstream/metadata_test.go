@@ -291,3 +291,30 @@ func TestMetadataAreToldBeforeTheyShow(t *testing.T) {
 		t.Errorf("told %v, complete %v, up %v", told, m.State().Complete(), m.Up())
 	}
 }
+
+// Whoever is told that the upstream can be asked finds its endpoints: what is owed to it would else wait for the next tick.
+func TestMetadataReached(t *testing.T) {
+	d := &documents{at: map[string]any{oidc: 0, oauth: 0}}
+	m, _ := fetcher(t, d)
+	reached := 0
+	m.cfg.Reached = func() {
+		reached++
+		if !m.State().Complete() || !m.Up() {
+			t.Error("told before the endpoints show")
+		}
+	}
+	for _, step := range []struct {
+		name string
+		oidc any
+		want int
+	}{
+		{"down at the start", 0, 0}, {"there", document(), 1}, {"as before", document(), 1}, {"another endpoint", document("token_endpoint", issuer+"/token2"), 2},
+		{"down", 0, 2}, {"still down", 503, 2}, {"there again", document("token_endpoint", issuer+"/token2"), 3},
+	} {
+		d.set(oidc, step.oidc)
+		m.Fetch(t.Context())
+		if reached != step.want {
+			t.Errorf("%s: told %d times, want %d", step.name, reached, step.want)
+		}
+	}
+}

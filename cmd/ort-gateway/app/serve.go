@@ -138,11 +138,9 @@ func (p *parts) assembleProxy(replay replayMemory) error {
 	}
 	p.metadata, err = upstream.NewMetadata(upstream.MetadataConfig{
 		Issuers: s.Issuers, Upstream: s.UpstreamURL, Client: p.timed("discovery", transport), Refresh: refreshEvery, Logger: p.log,
-		Changed: func(state *upstream.State) {
-			p.gateway.Learn(state)
-			p.engine.GiveBackSoon() // what a former process owed was waiting for the endpoints
-		},
-		Up: p.metrics.UpstreamUp,
+		Changed: func(state *upstream.State) { p.gateway.Learn(state) },
+		Reached: p.engine.GiveBackSoon, // what is owed waited for the endpoints, or for the end of an outage
+		Up:      p.metrics.UpstreamUp,
 	})
 	if err != nil {
 		return err
