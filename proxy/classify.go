@@ -10,20 +10,21 @@ import (
 type endpoint uint8
 
 const (
-	endpointNone            endpoint = iota // forwarded as it is
-	endpointAuthorization                   // RFC 6749 section 3.1
-	endpointToken                           // RFC 6749 section 3.2
-	endpointRevocation                      // RFC 7009
-	endpointIntrospection                   // RFC 7662
-	endpointPAR                             // RFC 9126
-	endpointDevice                          // RFC 8628 section 3.1
-	endpointBackchannel                     // OpenID Connect CIBA section 7
-	endpointEndSession                      // OpenID Connect RP-Initiated Logout
-	endpointBelowEndSession                 // its confirmation pages
-	endpointUserinfo                        // OpenID Connect Core section 5.3
+	endpointNone               endpoint = iota // forwarded as it is
+	endpointAuthorization                      // RFC 6749 section 3.1
+	endpointToken                              // RFC 6749 section 3.2
+	endpointRevocation                         // RFC 7009
+	endpointIntrospection                      // RFC 7662
+	endpointPAR                                // RFC 9126
+	endpointDevice                             // RFC 8628 section 3.1
+	endpointBackchannel                        // OpenID Connect CIBA section 7
+	endpointEndSession                         // OpenID Connect RP-Initiated Logout
+	endpointDoubtfulEndSession                 // that, where it is not spelled plainly
+	endpointUserinfo                           // OpenID Connect Core section 5.3
 	endpointJWKS
 	endpointDiscovery // openid-configuration and oauth-authorization-server
 	endpointOwn       // /_ort and all below it
+	endpointAmbiguous // one for some upstreams, another for others
 	endpointCount
 )
 
@@ -38,9 +39,8 @@ type target struct {
 
 // classifier says which endpoint a request is for. It reads the path as the
 // most tolerant upstream would, so that no spelling of an intercepted endpoint
-// slips past; what is forwarded stays the client's spelling. Where tolerant
-// readings differ (whether "//" or an escape is resolved before "..") all are
-// tried. It is safe for concurrent use.
+// slips past; what is forwarded stays the client's spelling. It is safe for
+// concurrent use.
 type classifier struct {
 	table atomic.Pointer[compiledTable]
 }
@@ -76,41 +76,59 @@ func (c *classifier) replace(t map[string]target) {
 	c.table.Store(n)
 }
 
-// classify returns the endpoint that r is for and its location (0 for
-// endpointNone and endpointOwn).
+// classify returns the endpoint that r is for and its location (0 where there
+// is none).
 func (c *classifier) classify(r *http.Request) (endpoint, int) {
 	t := c.table.Load()
 	path := r.URL.Path
 	var folded [256]byte
 	if n, plain := foldPlain(folded[:], path); plain {
-		return t.lookup(folded[:n])
+		found := t.lookup(folded[:n])
+		return found.endpoint, found.location
 	}
 	if r.URL.RawPath != "" {
 		path = r.URL.RawPath
 	} else {
 		path = r.URL.EscapedPath()
 	}
-	var found target
-	readings(path, func(reading []byte) bool {
-		found.endpoint, found.location = t.lookup(reading)
-		return found.endpoint == endpointNone
-	})
+	found := t.read(path)
+	if found.endpoint == endpointEndSession && canonicalPath(path) != strings.ToLower(strings.TrimSuffix(path, "/")) {
+		found.endpoint = endpointDoubtfulEndSession
+	}
 	return found.endpoint, found.location
 }
 
-func (t *compiledTable) lookup(path []byte) (endpoint, int) {
+// read looks up every reading of an escaped path.
+func (t *compiledTable) read(path string) (found target) {
+	whole := readings(path, func(reading []byte) bool {
+		switch got := t.lookup(reading); {
+		case got.endpoint == endpointNone || got == found:
+		case found.endpoint != endpointNone:
+			found = target{endpoint: endpointAmbiguous}
+		default:
+			found = got
+		}
+		return found.endpoint != endpointAmbiguous
+	})
+	if !whole {
+		return target{endpoint: endpointAmbiguous}
+	}
+	return found
+}
+
+func (t *compiledTable) lookup(path []byte) target {
 	if entry, ok := t.paths[string(path)]; ok {
-		return entry.endpoint, entry.location
+		return entry
 	}
 	if atOrBelow(path, ownPrefix) {
-		return endpointOwn, 0
+		return target{endpoint: endpointOwn}
 	}
 	for _, p := range t.trees {
 		if atOrBelow(path, p) {
-			return endpointEndSession, t.paths[p].location
+			return target{endpointEndSession, t.paths[p].location}
 		}
 	}
-	return endpointNone, 0
+	return target{}
 }
 
 func atOrBelow(path []byte, root string) bool {
@@ -136,82 +154,6 @@ func foldPlain(dst []byte, path string) (int, bool) {
 		dst[i], last = c, c
 	}
 	return len(path), true
-}
-
-// canonicalPath is the first of the readings of an escaped path: decoded until
-// nothing changes, "\" as "/", cut at an (escaped) "?", "#" or NUL, ";…" cut
-// in every segment, doubled slashes and dots resolved, trailing slash cut,
-// ASCII lower case.
-func canonicalPath(path string) string {
-	return string(finish(decodeFully(path), true, true))
-}
-
-// readings calls try with each way to read path, the usual one first, until
-// it returns false. Without dot segments there is only one.
-func readings(path string, try func([]byte) bool) {
-	decoded := decodeFully(path)
-	if !try(finish(decoded, true, true)) || !strings.Contains(string(decoded), "..") {
-		return
-	}
-	starts := [][]byte{decoded}
-	if strings.Contains(path, "..") {
-		// Dots resolved before anything is decoded, as RFC 3986 has it.
-		starts = append(starts,
-			decodeFully(string(resolve([]byte(path), true))),
-			decodeFully(string(resolve([]byte(path), false))))
-	}
-	for _, d := range starts {
-		for _, backslash := range [...]bool{true, false} {
-			for _, merge := range [...]bool{true, false} {
-				if !try(finish(d, backslash, merge)) {
-					return
-				}
-			}
-		}
-	}
-}
-
-// finish does the steps after decoding. d is left as it is.
-func finish(d []byte, backslash, merge bool) []byte {
-	b := make([]byte, 0, len(d)+1)
-	if len(d) == 0 || d[0] != '/' {
-		b = append(b, '/')
-	}
-	cut := false // in the rest of a segment after ";"
-scan:
-	for _, c := range d {
-		switch {
-		case c == '?', c == '#', c == 0:
-			break scan
-		case c == '\\' && backslash:
-			c = '/'
-		case 'A' <= c && c <= 'Z':
-			c += 'a' - 'A'
-		}
-		switch {
-		case c == '/':
-			cut = false
-		case c == ';':
-			cut = true
-		}
-		if !cut {
-			b = append(b, c)
-		}
-	}
-	b = resolve(b, merge)
-	w := 0 // what is left of "//" goes now
-	for i, c := range b {
-		if c == '/' && i > 0 && b[w-1] == '/' {
-			continue
-		}
-		b[w] = c
-		w++
-	}
-	b = b[:w]
-	if len(b) > 1 && b[len(b)-1] == '/' {
-		b = b[:len(b)-1]
-	}
-	return b
 }
 
 // resolve removes "." and ".." segments in place (RFC 3986 section 5.2.4).
@@ -255,34 +197,4 @@ func resolve(b []byte, merge bool) []byte {
 		return append(b[:0], '/')
 	}
 	return b[:w]
-}
-
-// decodeFully percent-decodes until nothing changes. An escape that appears by
-// decoding ends where the decoded byte is, so one pass with a look back at the
-// result finds them all, in linear time however deep they are nested.
-func decodeFully(s string) []byte {
-	b := make([]byte, 0, len(s))
-	for i := range len(s) {
-		b = append(b, s[i])
-		for n := len(b); n >= 3 && b[n-3] == '%'; n = len(b) {
-			hi, lo := unhex(b[n-2]), unhex(b[n-1])
-			if hi < 0 || lo < 0 {
-				break
-			}
-			b = append(b[:n-3], byte(hi<<4|lo))
-		}
-	}
-	return b
-}
-
-func unhex(c byte) int {
-	switch {
-	case '0' <= c && c <= '9':
-		return int(c - '0')
-	case 'a' <= c && c <= 'f':
-		return int(c-'a') + 10
-	case 'A' <= c && c <= 'F':
-		return int(c-'A') + 10
-	}
-	return -1
 }

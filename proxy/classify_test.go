@@ -44,7 +44,20 @@ func TestClassify(t *testing.T) {
 			"/realms/x/%2e/token", "/realms/x/a/%2e%2e/token", "/realms/x/a/%252e%252e/token", "/realms/x/a%2F..%2Ftoken", "/realms/x/a/.%2e/token", "/realms/x/a%2f%2e%2e%2ftoken",
 			"/realms/x//../token", "/realms/x/a/b/../../token", "/realms/x/a%2Fb/../token", `/realms/x/a\b/../token`, "/realms/x/a%5Cb/../token",
 			"/realms/x/token%00", "/realms/x/token%3Fa", "/realms/x/token#a", "/realms/x/token%23",
+			// ";…" cut before anything is decoded, and with all that follows.
+			"/realms/x/token;%2f..%2fpage", "/realms/x/token%3b%252f..%252fpage", "/realms/x/token;/page", "/realms/x/token;%5c..%5c..",
+			// "?" that stays in its segment, so that ".." takes it away.
+			"/realms/x/page%3F/../token", "/realms/x/page%00/../token", "/realms/x/page%23%2f..%2ftoken", "/realms/x/page%253F/%2e%2e/token",
 			"http://h/realms/x/token", "http://h//realms/x/%74oken",
+		}},
+		// One endpoint to this upstream, another to that one.
+		{endpointAmbiguous, 0, []string{
+			"/realms/x/token;%2f..%2flogout", "/realms/x/token;%2f..%2fauthorize", "/realms/x/authorize%3b%252f..%252flogout", "/realms/caf%C3%A9%3F/../x/token",
+			"/realms/x/logout%3F/../authorize", "/realms/x/logout%23%2f..%2ftoken", "/realms/x/logout/%00/../../token", `/realms/x/logout/a\..\..\token`,
+			"/_ort/session%3F/../../realms/x/token", "/realms/x/token;/../authorize",
+		}},
+		{endpointDoubtfulEndSession, 3, []string{
+			"/realms/x/logout%3F/../page", "/realms/x/logout/a%2f..%2f..%2fpage;/..", "/realms/x/logout;%2f..%2fpage", "/realms/x/logout//../page", `/realms/x/logout/a\..\..\page`,
 		}},
 		{endpointAuthorization, 2, []string{"/realms/x/authorize", "/realms/x/authorize/?response_type=code"}},
 		{endpointEndSession, 3, []string{"/realms/x/logout", "/realms/x/logout/", "/realms/x/logout/logout-confirm", "/realms/x/LOGOUT/%61"}},

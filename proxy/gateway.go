@@ -154,11 +154,19 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case at == nil:
 		g.plain(w, r)
+	case at.kind == endpointAmbiguous:
+		g.answer(w, r, ambiguous, at)
 	case at.kind == endpointOwn:
 		g.own.ServeHTTP(w, r)
 	default:
 		g.answer(w, r, g.handlers[at.kind], at)
 	}
+}
+
+// ambiguous refuses a path that is one endpoint or another, by who reads it: what
+// was checked might not be what the upstream does.
+func ambiguous(http.ResponseWriter, *http.Request, *location) error {
+	return invalidRequest("The path can be read in more than one way")
 }
 
 // plain forwards a request that the gateway has nothing to do with.

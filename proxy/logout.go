@@ -14,7 +14,8 @@ import (
 )
 
 // logOut forwards a logout request (OIDC RP-Initiated Logout) unchanged, dead
-// login cookies too: here they can only end. Whose session it is say the browser
+// login cookies too: here they can only end, but where the path is so spelled that
+// an upstream may find another behind it. Whose session it is say the browser
 // cookie and the login cookies that came with it, never the id_token_hint alone.
 // The session ends by what the upstream answers, here or later: body is that of a
 // POST that was read, nil: none was.
@@ -29,7 +30,13 @@ func (g *Gateway) logOut(w http.ResponseWriter, r *http.Request, at *location, b
 	defer cancel(nil)
 	patience := time.AfterFunc(g.UpstreamTimeout, func() { cancel(errSilent) })
 	defer patience.Stop()
-	g.forwarder.send(w, r, g.forwarder.outgoing(ctx, r, requestEdit{Body: body}), func(resp *http.Response) error {
+	out := g.forwarder.outgoing(ctx, r, requestEdit{Body: body})
+	if at.doubtful {
+		if _, err := g.withhold(out, g.logins.in(r.Header)); err != nil {
+			return err
+		}
+	}
+	g.forwarder.send(w, r, out, func(resp *http.Response) error {
 		patience.Stop()
 		return l.observe(resp)
 	})

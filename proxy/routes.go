@@ -17,6 +17,7 @@ type location struct {
 	path      string // the upstream's own
 	query     string // the upstream's own, of a published URL that has one
 	alias     string // one of Auth0's paths that stands for it, empty: none does
+	doubtful  bool   // it may be another path to the upstream, by how it was spelled
 	providers []*upstream.Provider
 }
 
@@ -33,6 +34,7 @@ var endpointNames = [endpointCount]string{
 	endpointUserinfo:      "userinfo",
 	endpointJWKS:          "jwks",
 	endpointDiscovery:     "discovery",
+	endpointAmbiguous:     "other",
 }
 
 // name is the metric's label.
@@ -110,8 +112,12 @@ func (t *routes) find(r *http.Request) *location {
 	switch kind {
 	case endpointNone:
 		return nil
-	case endpointOwn:
-		return &location{kind: endpointOwn}
+	case endpointOwn, endpointAmbiguous:
+		return &location{kind: kind}
+	case endpointDoubtfulEndSession:
+		doubtful := *t.locations[n]
+		doubtful.doubtful = true
+		return &doubtful
 	}
 	return t.locations[n]
 }
