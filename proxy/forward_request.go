@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -158,6 +159,33 @@ func removeNamed(h http.Header, connection []string) {
 			}
 		}
 	}
+}
+
+// withoutHopFields is a request without the fields that its Connection field names
+// (RFC 9110 section 7.6.1), but for those that are about the connection itself.
+// They do not go up, so nothing may be decided by them: a proof or a secret that
+// the gateway has looked at and the upstream never sees proves nothing.
+func withoutHopFields(r *http.Request) *http.Request {
+	named := r.Header["Connection"]
+	if len(named) == 0 {
+		return r
+	}
+	left := maps.Clone(r.Header)
+	removeNamed(left, named)
+	if len(left) == len(r.Header) {
+		return r
+	}
+	for _, own := range [...]string{"Connection", "Upgrade", "Te", "Trailer", "Keep-Alive", "Content-Length", "Transfer-Encoding"} {
+		if values, there := r.Header[own]; there {
+			left[own] = values
+		}
+	}
+	if len(left) == len(r.Header) {
+		return r
+	}
+	without := *r
+	without.Header = left
+	return &without
 }
 
 // keepConnectionFields makes the Connection field of our own hop: an upgrade

@@ -150,6 +150,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
+	r = withoutHopFields(r)
 	at := known.find(r)
 	switch {
 	case at == nil:
