@@ -3,6 +3,7 @@ package ortengine
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"strings"
 
 	"github.com/ort-gateway/ort-gateway/sessions"
@@ -73,13 +74,22 @@ func (e *Engine) refused(ctx context.Context, why *Error, attrs ...slog.Attr) {
 	e.Logger.LogAttrs(ctx, level, "ort_refused", attrs...)
 }
 
-// ended tells of an end, and of the clients that ID tokens named to it: its
-// grants are gone.
+// ended tells of an end, and of the session's clients as far as it still knows
+// them, for its grants are gone: those that ID tokens named to it, and those whose
+// credentials it owes to the upstream.
 func (e *Engine) ended(ctx context.Context, s *sessions.Session) {
 	e.Metrics.SessionEnded(string(s.End.Reason))
-	clients := make([]string, len(s.Subjects))
-	for i, u := range s.Subjects {
-		clients[i] = u.Client
+	var clients []string
+	know := func(client string) {
+		if !slices.Contains(clients, client) {
+			clients = append(clients, client)
+		}
+	}
+	for _, u := range s.Subjects {
+		know(u.Client)
+	}
+	for _, o := range s.Owed {
+		know(o.Client)
 	}
 	e.Logger.LogAttrs(ctx, slog.LevelInfo, "session_ended", slog.String("session", string(s.ID)),
 		slog.String("reason", string(s.End.Reason)), slog.String("client", strings.Join(clients, ",")), slog.String("subject", e.subjectHash(s)))

@@ -48,3 +48,16 @@ func TestAuditEventsNameClientSubjectAndSession(t *testing.T) {
 		}
 	})
 }
+
+// The end of a login without an ID token names its client too, by what is owed to the upstream.
+func TestAuditOfAnEndNamesAClientWithoutAnIDToken(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fixture) {
+		o := f.open(f.login(login{}).Token)
+		if err := f.Revoke(t.Context(), &o); err != nil {
+			t.Fatal(err)
+		}
+		if got := f.log.events(t, "session_ended", "client"); len(got) != 1 || got[0] != "app-one" {
+			t.Errorf("session_ended names %q", got)
+		}
+	})
+}
