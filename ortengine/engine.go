@@ -46,6 +46,8 @@ type Engine struct {
 	ailing atomic.Bool
 	owing  chan struct{} // a session owes credentials
 	met    sync.Map      // clients of which the store knows that they held a grant
+
+	renewals renewals // of login cookies
 }
 
 // New checks the configuration.

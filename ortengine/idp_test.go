@@ -172,6 +172,8 @@ type faultyStore struct {
 	full  atomic.Bool // writes fail
 	blind atomic.Bool // reads fail
 	tried atomic.Int64
+	// damaged is the key of a note that cannot be read.
+	damaged atomic.Value
 	// before, where set, runs before each Update.
 	before atomic.Pointer[func()]
 }
@@ -189,6 +191,13 @@ func (s *faultyStore) read() error {
 		return errDown
 	}
 	return nil
+}
+
+func (s *faultyStore) Note(ctx context.Context, kind sessions.NoteKind, key string) (sessions.Note, error) {
+	if key != "" && s.damaged.Load() == any(key) {
+		return sessions.Note{}, errDown
+	}
+	return s.Store.Note(ctx, kind, key)
 }
 
 func (s *faultyStore) Create(ctx context.Context, ses sessions.Session, g sessions.Grant, until time.Time) error {

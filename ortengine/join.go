@@ -55,6 +55,7 @@ func (j *join) run(ctx context.Context) (sessions.Session, error) {
 		}
 		if err == nil {
 			j.loggedIn(ctx)
+			err = j.renewed(ctx, &s)
 		}
 		return s, err
 	}

@@ -17,9 +17,9 @@ const logoutMemory = 10 * time.Minute
 // LogoutBegan marks the sessions that a logout request is about: those of the
 // browser that sent it and of the login cookies that came with it. An
 // id_token_hint marks none: anybody may send one that he has once seen.
-func (e *Engine) LogoutBegan(ctx context.Context, place string, b sessions.BrowserID, cookies []sessions.CookieHash) error {
+func (e *Engine) LogoutBegan(ctx context.Context, places []string, b sessions.BrowserID, cookies []sessions.CookieHash) error {
 	now := e.now()
-	living, err := e.livingOf(ctx, place, b, cookies)
+	living, err := e.livingOf(ctx, places, b, cookies)
 	if err != nil {
 		return err
 	}
@@ -32,9 +32,9 @@ func (e *Engine) LogoutBegan(ctx context.Context, place string, b sessions.Brows
 	return nil
 }
 
-// livingOf are the living sessions of a browser at a place, and those that have
-// had one of the login cookies.
-func (e *Engine) livingOf(ctx context.Context, place string, b sessions.BrowserID, cookies []sessions.CookieHash) (living []sessions.Session, err error) {
+// livingOf are the living sessions of a browser at some places (nil: at any), and
+// those that have had one of the login cookies.
+func (e *Engine) livingOf(ctx context.Context, places []string, b sessions.BrowserID, cookies []sessions.CookieHash) (living []sessions.Session, err error) {
 	finders := make([]sessions.Finder, 0, len(cookies)+1)
 	if b != "" {
 		finders = append(finders, sessions.Finder{Browser: b})
@@ -49,7 +49,7 @@ func (e *Engine) livingOf(ctx context.Context, place string, b sessions.BrowserI
 		}
 		for _, s := range found {
 			known := slices.ContainsFunc(living, func(o sessions.Session) bool { return o.ID == s.ID })
-			if s.End == nil && (place == "" || s.Place == place) && !known {
+			if s.End == nil && (places == nil || slices.Contains(places, s.Place)) && !known {
 				living = append(living, s)
 			}
 		}
@@ -59,9 +59,16 @@ func (e *Engine) livingOf(ctx context.Context, place string, b sessions.BrowserI
 
 // CookiesExpired ends the sessions whose login cookies an answer expired and did
 // not replace: those that a logout has marked, or every one of them where the
-// request was for the end-session endpoint or below it.
-func (e *Engine) CookiesExpired(ctx context.Context, sent []sessions.CookieHash, atEndSession bool) error {
-	living, err := e.livingOf(ctx, "", "", sent)
+// request was for the end-session endpoint or below it. Where they are nobody's,
+// they are those of the browser's marked sessions of which no cookie was seen: the
+// redirect with their code was none.
+func (e *Engine) CookiesExpired(ctx context.Context, b sessions.BrowserID, sent []sessions.CookieHash, atEndSession bool) error {
+	living, err := e.livingOf(ctx, nil, "", sent)
+	if err == nil && len(living) == 0 && b != "" {
+		atEndSession = false
+		living, err = e.livingOf(ctx, nil, b, nil)
+		living = slices.DeleteFunc(living, func(s sessions.Session) bool { return len(s.Cookies) > 0 })
+	}
 	if err != nil {
 		return err
 	}
@@ -88,11 +95,11 @@ type Hint struct{ Issuer, Subject, SID string }
 // upstream answered with a redirect to the client at once: where a verified hint
 // is of that session, or where neither a hint nor a login cookie went up, for
 // then the upstream knows no login here any more.
-func (e *Engine) LogoutRedirected(ctx context.Context, place string, b sessions.BrowserID, cookies []sessions.CookieHash, hint *Hint, hinted bool) error {
+func (e *Engine) LogoutRedirected(ctx context.Context, places []string, b sessions.BrowserID, cookies []sessions.CookieHash, hint *Hint, hinted bool) error {
 	if hinted && hint == nil || !hinted && len(cookies) > 0 {
 		return nil
 	}
-	living, err := e.livingOf(ctx, place, b, cookies)
+	living, err := e.livingOf(ctx, places, b, cookies)
 	if err != nil {
 		return err
 	}

@@ -37,9 +37,9 @@ func TestLogoutEndsByTheExpiredCookie(t *testing.T) {
 			inBubble(t, func(t *testing.T, f *fixture) {
 				ort, other := f.aliceIn("b"), f.aliceIn("other")
 				if row.marked {
-					f.ok(f.LogoutBegan(f.Context(), place, "b", nil))
+					f.ok(f.LogoutBegan(f.Context(), []string{place}, "b", nil))
 				}
-				f.ok(f.CookiesExpired(f.Context(), cookies("k-b"), row.at))
+				f.ok(f.CookiesExpired(f.Context(), "", cookies("k-b"), row.at))
 				if row.ends {
 					f.dead(ort, "the user logged out", "ended")
 					f.withheld([]string{"k-b"}, true)
@@ -52,12 +52,48 @@ func TestLogoutEndsByTheExpiredCookie(t *testing.T) {
 	}
 }
 
+// A login whose code came in no redirect (form_post) has no cookie that is known:
+// what a logout of its browser expires is then its own.
+func TestLogoutWithoutAKnownCookie(t *testing.T) {
+	for _, row := range []struct {
+		name    string
+		marked  bool
+		browser sessions.BrowserID
+		sent    []sessions.CookieHash
+		ends    bool
+	}{
+		{"after a logout request of its browser", true, "b", cookies("unknown"), true},
+		{"without one", false, "b", cookies("unknown"), false},
+		{"in another browser", true, "other", cookies("unknown"), false},
+		{"without a browser", true, "", cookies("unknown"), false},
+		{"another session's cookie", true, "b", cookies("k-c"), false},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, f *fixture) {
+				ort := f.login(login{browser: "b", unseen: true, tells: user("alice", "sid", time.Now())}).Token
+				f.aliceIn("c")
+				other := f.aliceIn("other")
+				if row.marked {
+					f.ok(f.LogoutBegan(f.Context(), []string{"elsewhere", place}, "b", nil))
+				}
+				f.ok(f.CookiesExpired(f.Context(), row.browser, row.sent, true))
+				if row.ends {
+					f.dead(ort, "the user logged out", "ended")
+				} else {
+					f.works(ort)
+				}
+				f.works(other)
+			})
+		})
+	}
+}
+
 func TestLogoutMarkLastsTenMinutes(t *testing.T) {
 	inBubble(t, func(t *testing.T, f *fixture) {
 		ort := f.aliceIn("b")
-		f.ok(f.LogoutBegan(f.Context(), place, "", cookies("k-b"))) // a cross-site POST has no Lax cookie
+		f.ok(f.LogoutBegan(f.Context(), []string{place}, "", cookies("k-b"))) // a cross-site POST has no Lax cookie
 		time.Sleep(10*time.Minute + time.Second)
-		f.ok(f.CookiesExpired(f.Context(), cookies("k-b"), false))
+		f.ok(f.CookiesExpired(f.Context(), "", cookies("k-b"), false))
 		f.works(ort)
 	})
 }
@@ -83,7 +119,7 @@ func TestLogoutRedirect(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, f *fixture) {
 				ort, other := f.aliceIn("b"), f.aliceIn("other")
-				f.ok(f.LogoutRedirected(f.Context(), place, "b", row.cookies, row.hint, row.hinted))
+				f.ok(f.LogoutRedirected(f.Context(), []string{place}, "b", row.cookies, row.hint, row.hinted))
 				if row.ends {
 					f.dead(ort, "the user logged out", "ended")
 				} else {

@@ -85,10 +85,10 @@ func deadCookie(c sessions.CookieHash, now time.Time) sessions.Note {
 	return sessions.Note{Kind: sessions.NoteDeadCookie, Key: string(c), At: now, Until: now.Add(deadCookieLife)}
 }
 
-// forcedLogin says that a browser shows its password again at a place. It lasts
-// as long as the browser's cookie.
+// forcedLogin says that a browser shows its password again at a place, as long as
+// it may have the login cookie that nobody knows.
 func (e *Engine) forcedLogin(place string, b sessions.BrowserID, now time.Time) sessions.Note {
-	return sessions.Note{Kind: sessions.NoteForceLogin, Key: sessions.NoteKey(place, string(b)), At: now, Until: now.Add(e.Absolute)}
+	return sessions.Note{Kind: sessions.NoteForceLogin, Key: sessions.NoteKey(place, string(b)), At: now, Until: now.Add(deadCookieLife)}
 }
 
 // DeadCookies says which login cookies never reach the upstream again. With an
@@ -118,6 +118,7 @@ func (e *Engine) CookiesSet(ctx context.Context, sent, set []sessions.CookieHash
 	if len(sent) == 0 {
 		return e.revive(ctx, set)
 	}
+	e.renewals.note(sent, set, e.now())
 	ids, err := e.sessionsOf(ctx, sent)
 	if err != nil {
 		return err
@@ -222,9 +223,28 @@ func (j *join) loggedIn(ctx context.Context) {
 	}
 	newer := j.asked.After(n.At)
 	if j.login != nil && !j.login.AuthTime.IsZero() {
-		newer = !j.login.AuthTime.Before(n.At.Truncate(time.Second))
+		newer = newerLogin(j.login.AuthTime, n)
 	}
 	if newer {
 		j.Store.DropNote(ctx, sessions.NoteForceLogin, key)
+	}
+}
+
+// newerLogin says whether a login came after a browser was forced to; auth_time is
+// in whole seconds.
+func newerLogin(authTime time.Time, forced sessions.Note) bool {
+	return !authTime.Before(forced.At.Truncate(time.Second))
+}
+
+// LoggedIn lets a browser use single sign-on again whose code came of a request
+// without online_access, by what the ID token says of the login.
+func (e *Engine) LoggedIn(ctx context.Context, place, code string, authTime time.Time) {
+	c, err := e.Store.Code(ctx, sessions.HashCode(code))
+	if err != nil || c.Browser == "" {
+		return
+	}
+	key := sessions.NoteKey(place, string(c.Browser))
+	if n, err := e.Store.Note(ctx, sessions.NoteForceLogin, key); err == nil && newerLogin(authTime, n) {
+		e.Store.DropNote(ctx, sessions.NoteForceLogin, key)
 	}
 }

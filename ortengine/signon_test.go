@@ -188,3 +188,73 @@ func TestCodeThatLeftBeforeSingleSignOnEnded(t *testing.T) {
 		f.refused(err, 400, ortengine.InvalidGrant, "The login that this authorization code came of has ended", "refused_ended")
 	})
 }
+
+// Another page of the browser gets renewed cookies while the code of this login is
+// still under way: they die with the session all the same.
+func TestRenewalWhileTheCodeIsUnderWayIsFollowed(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fixture) {
+		l := login{browser: "b", tells: user("alice", "sid", time.Now()), cookies: cookies("k1")}
+		tx := f.begin(&l)
+		f.sets(cookies("k1"), cookies("left"))
+		f.sets(cookies("k1"), cookies("right"))
+		f.sets(cookies("right"), cookies("last"))
+		f.sets(cookies("other"), cookies("stranger"))
+		issued, err := f.redeem(&l, tx)
+		f.ok(err)
+		f.revoke(issued.Token)
+		f.withheld([]string{"k1", "left", "right", "last", "other", "stranger"}, true, true, true, true, false, false)
+	})
+}
+
+func TestRenewalsAreBounded(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fixture) {
+		l := login{browser: "b", tells: user("alice", "sid", time.Now()), cookies: cookies("k1")}
+		tx := f.begin(&l)
+		f.sets(cookies("k1"), cookies("k2"))
+		time.Sleep(10*time.Minute + time.Second) // no code lives as long
+		issued, err := f.redeem(&l, tx)
+		f.ok(err)
+		f.revoke(issued.Token)
+		f.withheld([]string{"k1", "k2"}, true, false)
+	})
+}
+
+// The browser may have a login cookie that nobody knows for longer than its session
+// would have lived.
+func TestForcedLoginOutlivesTheSession(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fixture) {
+		f.revoke(f.login(login{browser: "b", tells: user("alice", "sid", time.Now())}).Token)
+		time.Sleep(399 * 24 * time.Hour)
+		f.must("b", true)
+		time.Sleep(2 * 24 * time.Hour)
+		f.must("b", false)
+	})
+}
+
+// A login whose request did not ask for an ORT is a login too.
+func TestForcedLoginEndsByALoginWithoutAnORT(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fixture) {
+		f.revoke(f.login(login{browser: "b", tells: user("alice", "sid", time.Now())}).Token)
+		time.Sleep(time.Minute)
+		f.ok(f.SawCode(f.Context(), "plain", "b", nil))
+		f.LoggedIn(f.Context(), place, "plain", time.Now().Add(-time.Minute-time.Second)) // single sign-on slipped through
+		f.LoggedIn(f.Context(), place, "unseen", time.Now())
+		f.LoggedIn(f.Context(), "elsewhere", "plain", time.Now())
+		f.must("b", true)
+		f.LoggedIn(f.Context(), place, "plain", time.Now())
+		f.must("b", false)
+	})
+}
+
+// What can be read still counts where the store does not answer for the rest.
+func TestDeadCookiesWhereTheStoreFails(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fixture) {
+		f.revoke(f.login(login{browser: "b", tells: user("alice", "sid", time.Now()), cookies: cookies("k1", "k2")}).Token)
+		f.store.damaged.Store(string(cookies("k1")[0]))
+		got, err := f.DeadCookies(f.Context(), cookies("k1", "k2"))
+		if err == nil || !slices.Equal(got, []bool{false, true}) {
+			t.Errorf("dead cookies: %v %v", got, err)
+		}
+		f.store.damaged.Store("")
+	})
+}

@@ -223,6 +223,25 @@ func TestBrowsersThatMustLogIn(t *testing.T) {
 	}
 }
 
+// A login that no ORT came of counts too, by its auth_time.
+func TestBrowsersThatMustLogInMayDoSoWithoutAnORT(t *testing.T) {
+	r, b := forced(t)
+	a := r.app()
+	query := a.authorize("scope", "openid")
+	resp := b.visit("POST", "/authorize?"+query.Encode(), "username=alice")
+	to, err := resp.Location()
+	if err != nil || !to.Query().Has("code") {
+		t.Fatalf("the login form: %d %v", resp.StatusCode, to)
+	}
+	if got := b.asks("prompt", "none"); got != "login_required" {
+		t.Errorf("before the code exchange: %s", got)
+	}
+	r.is("the code", r.do(http.MethodPost, "/token", a.codeForm(to.Query().Get("code")).Encode()), 200)
+	if got := b.asks("prompt", "none"); got != "code" {
+		t.Errorf("after it: %s", got)
+	}
+}
+
 // A POST to the form of such a browser keeps its bytes.
 func TestBrowsersThatMustLogInMayPostTheForm(t *testing.T) {
 	r, b := forced(t)

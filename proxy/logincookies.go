@@ -109,7 +109,7 @@ func (g *Gateway) follow(r *http.Request, resp *http.Response, sent []sessions.C
 		return set, g.Engine.CookiesSet(r.Context(), sent, set)
 	}
 	if expired && len(sent) > 0 {
-		return nil, g.Engine.CookiesExpired(r.Context(), sent, atEndSession)
+		return nil, g.Engine.CookiesExpired(r.Context(), sessions.BrowserOf(g.browsers.of(r)), sent, atEndSession)
 	}
 	return nil, nil
 }

@@ -23,7 +23,7 @@ func (g *Gateway) logOut(w http.ResponseWriter, r *http.Request, at *location, b
 	l := &logout{Gateway: g, at: at, from: r, cookies: hashes(g.logins.in(r.Header)), browser: sessions.BrowserOf(g.browsers.of(r))}
 	l.read(r.URL.RawQuery)
 	l.read(string(body))
-	if err := l.orPass(g.Engine.LogoutBegan(r.Context(), at.providers[0].Authorization, l.browser, l.cookies)); err != nil {
+	if err := l.orPass(g.Engine.LogoutBegan(r.Context(), at.places(), l.browser, l.cookies)); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithCancelCause(r.Context())
@@ -84,7 +84,7 @@ func (l *logout) observe(resp *http.Response) error {
 			hint = &ortengine.Hint{Issuer: t.Issuer, Subject: t.Subject, SID: t.SID}
 		}
 	}
-	return l.orPass(l.Engine.LogoutRedirected(ctx, l.at.providers[0].Authorization, l.browser, l.cookies, hint, l.hint != ""))
+	return l.orPass(l.Engine.LogoutRedirected(ctx, l.at.places(), l.browser, l.cookies, hint, l.hint != ""))
 }
 
 // orPass holds up a logout that carries a login cookie while the store is down: it

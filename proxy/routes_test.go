@@ -12,6 +12,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 
 	"github.com/ort-gateway/ort-gateway/ortengine"
+	"github.com/ort-gateway/ort-gateway/proxy/proxytest"
 	"github.com/ort-gateway/ort-gateway/proxy/upstream"
 )
 
@@ -123,5 +124,42 @@ func TestNewNamesWhatIsMissing(t *testing.T) {
 		if _, err := New(c); err == nil || !strings.Contains(err.Error(), name) {
 			t.Errorf("without %s: %v", name, err)
 		}
+	}
+}
+
+// A logout at an endpoint that several issuers share is one of each of their places.
+func TestLogoutWhereIssuersShareTheEndpoint(t *testing.T) {
+	idp := proxytest.New(t, proxytest.Config{Issuer: second}) // for its signature
+	token := idp.Sign(map[string]any{"iss": second, "aud": "spa", "sub": "alice", "sid": "s"})
+	r := newRig(t, twoIssuers(map[string]any{"authorization_endpoint": second + "/authorize", "token_endpoint": second + "/token"}))
+	r.does(func(w http.ResponseWriter, q *http.Request, body string) {
+		switch q.URL.Path {
+		case "/b/authorize":
+			w.Header().Set("Location", redirect+"?code="+q.URL.Query().Get("state"))
+			w.WriteHeader(http.StatusFound)
+		case "/b/token":
+			io.WriteString(w, `{"access_token":"x","refresh_token":"R","id_token":"`+token+`"}`)
+		case "/logout":
+			w.Header().Set("Location", home)
+			w.WriteHeader(http.StatusFound)
+		default:
+			idp.ServeHTTP(w, q)
+		}
+	})
+	for name, hint := range map[string]string{"by a hint": "&id_token_hint=" + token, "with no login left": ""} {
+		t.Run(name, func(t *testing.T) {
+			a := r.app()
+			resp := r.do(http.MethodGet, "/b/authorize?"+a.authorize().Encode(), "")
+			cookie, _, _ := strings.Cut(resp.Header.Get("Set-Cookie"), ";")
+			to, _ := resp.Location()
+			exchange := func(form url.Values) *http.Response {
+				return r.do(http.MethodPost, "/b/token", form.Encode(), "DPoP", a.proof("/b/token"))
+			}
+			body := r.is("code exchange", exchange(a.codeForm(to.Query().Get("code"))), 200, `"refresh_token":"ORT1.`)
+			_, rest, _ := strings.Cut(body, `"refresh_token":"`)
+			a.ort, _, _ = strings.Cut(rest, `"`)
+			r.do(http.MethodGet, "/logout?post_logout_redirect_uri="+url.QueryEscape(home)+hint, "", "Cookie", cookie)
+			r.is("the ORT", exchange(a.refreshForm()), 400, "the user logged out")
+		})
 	}
 }

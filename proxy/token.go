@@ -10,6 +10,7 @@ import (
 	"github.com/ort-gateway/ort-gateway/metrics"
 	"github.com/ort-gateway/ort-gateway/ortengine"
 	"github.com/ort-gateway/ort-gateway/proxy/rewrite"
+	"github.com/ort-gateway/ort-gateway/proxy/upstream"
 	"github.com/ort-gateway/ort-gateway/sessions"
 )
 
@@ -304,8 +305,24 @@ func (g *Gateway) passToken(w http.ResponseWriter, f *formRequest, body []byte, 
 	if strip && reply.Status < 300 {
 		reply.object.Del("refresh_token")
 	}
+	if f.form.Get("grant_type") == grantCode && reply.Status == http.StatusOK {
+		g.sawLogin(f, reply)
+	}
 	g.writeReply(w, f, reply)
 	return nil
+}
+
+// sawLogin takes note of a login that no ORT came of: a browser that had to show
+// its password has.
+func (g *Gateway) sawLogin(f *formRequest, r *reply) {
+	raw, _ := r.object.Text("id_token")
+	for _, p := range f.at.providers {
+		t, err := upstream.ReadIDToken(raw, p.Issuer, f.client)
+		if err == nil && !t.AuthTime.IsZero() {
+			g.Engine.LoggedIn(f.Context(), p.Authorization, f.form.Get("code"), t.AuthTime)
+			return
+		}
+	}
 }
 
 // asProofError finds a refused proof.
