@@ -71,16 +71,12 @@ func (e *Engine) Begin(ctx context.Context, a Authorization) (Begun, error) {
 	case err != nil:
 		return Begun{}, storeDown(err)
 	}
-	verifier, ok := e.verifier(&standing)
+	challenge, ok := e.Challenge(&standing)
 	if !ok {
 		return Begun{}, &Error{Status: 400, Code: InvalidRequest, Result: "refused_transaction",
 			Description: "This code_challenge belongs to an authorization request whose sealing key is gone"}
 	}
-	sum := sha256.Sum256([]byte(verifier))
-	return Begun{
-		Key: standing.Key, Challenge: base64.RawURLEncoding.EncodeToString(sum[:]),
-		None: standing.None, Added: added,
-	}, nil
+	return Begun{Key: standing.Key, Challenge: challenge, None: standing.None, Added: added}, nil
 }
 
 // challengeMethod checks a code_challenge as the upstream would have (RFC 7636
@@ -143,6 +139,14 @@ func (e *Engine) verifier(t *sessions.Transaction) (string, bool) {
 		return "", false
 	}
 	return base64.RawURLEncoding.EncodeToString(mac), true
+}
+
+// Challenge is the code_challenge of a transaction that went to the upstream, S256.
+// It is false where the sealing key that the transaction names is gone.
+func (e *Engine) Challenge(t *sessions.Transaction) (string, bool) {
+	verifier, ok := e.verifier(t)
+	sum := sha256.Sum256([]byte(verifier))
+	return base64.RawURLEncoding.EncodeToString(sum[:]), ok
 }
 
 // Failed forgets a transaction: the very answer to the request that recorded it

@@ -231,8 +231,15 @@ func (a *authorization) usePushed(form *rewrite.Form) error {
 	if err != nil {
 		return errPage{ortengine.AsError(err)}
 	}
-	if known && !t.None {
-		a.cookie = cookie
+	if !known || t.None {
+		return nil
+	}
+	a.cookie = cookie
+	ours, _ := a.Engine.Challenge(&t)
+	for _, challenge := range form.Loosely("code_challenge") { // some upstreams let it stand above the pushed one
+		if challenge != ours && t.Key != sessions.KeyOfChallenge("S256", challenge) && t.Key != sessions.KeyOfChallenge("plain", challenge) {
+			return errPage{invalidRequest("code_challenge is not that of the pushed request")}
+		}
 	}
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/ort-gateway/ort-gateway/dpop"
@@ -45,6 +46,9 @@ func (g *Gateway) pushForm(w http.ResponseWriter, r *http.Request, f *formReques
 	}
 	if f.form.Lookalike(decisive...) != "" {
 		return invalidRequest("A parameter is named like another")
+	}
+	if query, _ := rewrite.ParseForm(r.URL.RawQuery); query == nil || slices.ContainsFunc(binding, func(name string) bool { return len(query.Loosely(name)) > 0 }) {
+		return invalidRequest("Parameters belong in the body") // an upstream that merges both would read another request
 	}
 	begun, err := g.beginPushed(r.Context(), f)
 	if err != nil {

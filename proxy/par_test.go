@@ -3,6 +3,7 @@ package proxy
 import (
 	"fmt"
 	"net/http"
+	"net/url"
 	"strings"
 	"testing"
 
@@ -64,6 +65,43 @@ func TestPushedRequestsByRow(t *testing.T) {
 				t.Errorf("the challenge: %s", got)
 			}
 		})
+	}
+}
+
+// An upstream that merges query and body would take another challenge than the
+// gateway's, and give its own refresh token for it.
+func TestPushedRequestsSplitBetweenQueryAndBody(t *testing.T) {
+	r := newRig(t)
+	for _, query := range []string{
+		"code_challenge=" + challengeOf("mine"), "Code.Challenge=x", "a=b;code_challenge=x", "code_challenge_method=plain", "response_type=token", "request=eyJ", "request_uri=urn:x",
+		"dpop_jkt=" + strings.Repeat("A", 43), "client_id=other", "scope=openid", "resource=urn:x",
+	} {
+		r.refused(r.do(http.MethodPost, "/par?"+query, r.app().authorize().Encode()), 0, 400, "invalid_request")
+	}
+	if n := r.store.Stats().Transactions; n != 0 {
+		t.Errorf("%d transactions stand", n)
+	}
+	resp := r.do(http.MethodPost, "/par?tenant=x", r.app().authorize().Encode())
+	if got := r.last(); resp.StatusCode != 201 || got.query != "tenant=x" {
+		t.Errorf("%d, the query was %q", resp.StatusCode, got.query)
+	}
+}
+
+// Nor does one that prefers what stands beside the request_uri.
+func TestPushedRequestsWithAnotherChallengeBeside(t *testing.T) {
+	r := newRig(t)
+	a := r.app()
+	a.push(nil)
+	ours, _ := url.ParseQuery(r.last().body)
+	for query, good := range map[string]bool{
+		"code_challenge=" + challengeOf("mine"): false, "Code.Challenge=x": false, "a=b;code_challenge=x": false,
+		"code_challenge=" + challengeOf(a.verifier): true, "code_challenge=" + ours.Get("code_challenge"): true, "response_type=code&scope=openid": true,
+	} {
+		before := r.count()
+		resp := r.do(http.MethodGet, "/authorize?client_id=spa&request_uri=urn%3apar:1&"+query, "")
+		if up := r.count() - before; (up == 1) != good || !good && resp.StatusCode != 400 {
+			t.Errorf("%s: %d, %d went up", query, resp.StatusCode, up)
+		}
 	}
 }
 
