@@ -56,6 +56,14 @@ func keycloakPolicy(t *testing.T, kc *keycloak) {
 	only := st.app("spa", nil)
 	only.scope = "openid"
 	none(only)
+	// Some servers take these for their token endpoint.
+	for _, path := range []string{"/token;%2f..%2fpage", "/token;%2f..%2fuserinfo", "/token;/page", "/userinfo%3F/../token", "/certs%23%2f../token"} {
+		code := only.code(t, nil)
+		got, err := only.post("hidden", st.issuer+"/protocol/openid-connect"+path, only.codeForm(code, only.lastVerifier), "")
+		if err != nil || got.RefreshToken != "" {
+			t.Errorf("%s: %v %v", path, got, err)
+		}
+	}
 	only = st.app("spa", nil)
 	only.scope = "openid offline_access"
 	none(only)
