@@ -100,8 +100,16 @@ func TestTurnLeftByMany(t *testing.T) {
 		return time.Since(began)
 	}
 	took(1000)
-	if few, many := took(2000), took(200000); many > 500*max(few, time.Millisecond) {
-		t.Errorf("2,000 left in %v, 200,000 in %v", few, many)
+	// A hundred times as many take about a hundred times as long; looked for one by one, it would be ten thousand times. A busy
+	// machine makes any single try longer.
+	for try := 1; ; try++ {
+		few, many := took(2000), took(200000)
+		if many <= 500*max(few, time.Millisecond) {
+			return
+		}
+		if try == 5 {
+			t.Fatalf("2,000 left in %v, 200,000 in %v", few, many)
+		}
 	}
 }
 
