@@ -34,7 +34,12 @@ func decoder(t *testing.T) runtime.Decoder {
 // objects decodes everything that is installed.
 func objects(t *testing.T, s scenario) []runtime.Object {
 	t.Helper()
-	files, err := render(theChart(t), s.values, install{unchecked: true})
+	return objectsOf(t, s, install{unchecked: true})
+}
+
+func objectsOf(t *testing.T, s scenario, in install) []runtime.Object {
+	t.Helper()
+	files, err := render(theChart(t), s.values, in)
 	if err != nil {
 		t.Fatalf("%s: %v", s.name, err)
 	}
@@ -100,6 +105,22 @@ func TestObjects(t *testing.T) {
 				checkContainer(t, name, container)
 			}
 		}
+	}
+}
+
+// A release, a namespace or an object may have a name that YAML takes for a number.
+func TestNamesLikeNumbers(t *testing.T) {
+	for _, s := range scenarios(t) {
+		for _, path := range []string{"nameOverride", "fullnameOverride", "priorityClassName", "runtimeClassName", "ingress.className", "dashboard.namespace",
+			"store.bolt.existingClaim", "backup.existingClaim", "secrets.sealingKeys.existingSecret", "secrets.sealingKeys.key", "secrets.adminToken.existingSecret", "secrets.adminToken.key", "serviceAccount.name"} {
+			if value := at(s.values, path); value != nil || !strings.Contains(path, "laim") {
+				s.values = with(s.values, path, "0123")
+			}
+		}
+		if at(s.values, "backup.enabled") == true {
+			s.values = with(s.values, "backup.existingClaim", "0456") // not the store's own
+		}
+		objectsOf(t, s, install{unchecked: true, release: "007", namespace: "1e3"})
 	}
 }
 
@@ -185,6 +206,10 @@ func TestWorkloads(t *testing.T) {
 			case *apps.StatefulSet:
 				if *o.Spec.Replicas != 1 {
 					t.Errorf("%s: %d pods on one file", s.name, *o.Spec.Replicas)
+				}
+				// kubernetes/kubernetes#67250: seen with the real controller, which never replaced a pod that was not ready.
+				if o.Spec.PodManagementPolicy != apps.ParallelPodManagement {
+					t.Errorf("%s: an upgrade that mends a wrong setting waits for ever until the pod with it is ready", s.name)
 				}
 				claims := len(o.Spec.VolumeClaimTemplates)
 				for _, v := range o.Spec.Template.Spec.Volumes {

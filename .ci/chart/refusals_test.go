@@ -21,6 +21,7 @@ func sidecarOf(sidecar string) string {
 func TestRefusals(t *testing.T) {
 	for name, c := range map[string]struct{ values, says string }{
 		"no issuer":            {"settings: {ORT_UPSTREAM_URL: 'http://idp:8080'}", "settings.ORT_ISSUER is not set: give"},
+		"nothing at all":       {good + "enabled: false", "enabled is false: it is for the condition"},
 		"no upstream":          {"settings: {ORT_ISSUER: 'https://id.example.com'}", "settings.ORT_UPSTREAM_URL is not set: give"},
 		"redis without URL":    {good + "store: {type: redis}\nsecrets: {sealingKeys: {existingSecret: k}}", "kubectl create secret generic gw-ort-gateway-store"},
 		"redis without keys":   {good + "store: {type: redis}\nsecrets: {storeURL: {existingSecret: s}}", `kubectl create secret generic gw-ort-gateway-keys --from-literal=sealing-keys="k1:$(openssl rand -base64 32)"`},

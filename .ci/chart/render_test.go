@@ -2,6 +2,7 @@ package chart
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"maps"
 	"os"
@@ -23,6 +24,8 @@ import (
 type install struct {
 	kube      string // Kubernetes version; "": 1.33
 	unchecked bool   // without the schema, which takes longer than all else
+	release   string // "": gw
+	namespace string // "": idp
 }
 
 var loadChart = sync.OnceValues(func() (*helmchart.Chart, error) { return loader.LoadDir(chartDir) })
@@ -58,14 +61,18 @@ var theSchema = sync.OnceValues(func() (*jsonschema.Schema, error) {
 	return compiler.Compile("values.schema.json")
 })
 
-// refused gives the schema's fault with the values.
+// refused gives the schema's fault with the values, which are laid over the defaults as helm does.
 func refused(t *testing.T, values map[string]any) error {
 	t.Helper()
 	schema, err := theSchema()
 	if err != nil {
 		t.Fatal(err)
 	}
-	return schema.Validate(values)
+	all, err := chartutil.CoalesceValues(theChart(t), values)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return schema.Validate(map[string]any(all))
 }
 
 // render gives what helm would install for the values, by the name of each template, and an error where helm would refuse.
@@ -86,7 +93,7 @@ func render(c *helmchart.Chart, values map[string]any, in install) (map[string]s
 	if err := chartutil.ProcessDependencies(c, values); err != nil {
 		return nil, err
 	}
-	options := chartutil.ReleaseOptions{Name: "gw", Namespace: "idp", Revision: 1, IsInstall: true}
+	options := chartutil.ReleaseOptions{Name: cmp.Or(in.release, "gw"), Namespace: cmp.Or(in.namespace, "idp"), Revision: 1, IsInstall: true}
 	top, err := chartutil.ToRenderValuesWithSchemaValidation(c, values, options, &capabilities, in.unchecked)
 	if err != nil {
 		return nil, err

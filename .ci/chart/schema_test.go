@@ -12,7 +12,8 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// schemaOf gives the JSON schema of a value. Objects are closed: what is not known is refused.
+// schemaOf gives the JSON schema of a value. Objects are closed: what is not known is refused. Helm drops a value that is set to
+// null, default and all, before the schema sees it: what templates cannot do without is demanded, or no replicas would be asked for.
 func schemaOf(v *value, k *kubernetesTypes) (map[string]any, error) {
 	schema := map[string]any{}
 	if v.doc != "" {
@@ -24,12 +25,18 @@ func schemaOf(v *value, k *kubernetesTypes) (map[string]any, error) {
 	case len(v.enum) > 0:
 		schema["enum"] = v.enum
 	case v.typ == "" && v.node.Kind == yaml.MappingNode, v.typ == "open object":
-		properties := map[string]any{}
+		properties, required := map[string]any{}, []string{}
 		for _, child := range v.children {
 			var err error
 			if properties[child.name], err = schemaOf(child, k); err != nil {
 				return nil, err
 			}
+			if !child.mayBeNull() && v.typ != "open object" {
+				required = append(required, child.name)
+			}
+		}
+		if len(required) > 0 {
+			schema["required"] = required
 		}
 		schema["type"], schema["properties"], schema["additionalProperties"] = "object", properties, v.typ == "open object"
 	case v.typ == "":

@@ -29,6 +29,11 @@ func (v *value) isSection() bool {
 	return len(v.children) > 0 && (v.typ == "" || v.typ == "open object")
 }
 
+// mayBeNull: an operator may take it away with null, which is the same as empty: lists, maps and blocks of Kubernetes.
+func (v *value) mayBeNull() bool {
+	return v.node.Kind != yaml.ScalarNode && !v.isSection() && v.ref == "" || v.typ == "open object"
+}
+
 // readValues reads the chart's values.yaml.
 func readValues(t *testing.T) *value {
 	t.Helper()

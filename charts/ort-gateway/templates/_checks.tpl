@@ -1,6 +1,9 @@
 {{/* What would lose data or lock up is refused here, with a sentence that says what to set. */}}
 
 {{- define "ort-gateway.checks" -}}
+{{- if not .Values.enabled -}}
+{{- fail "enabled is false: it is for the condition of a chart that has this one as a dependency; uninstall the release instead" -}}
+{{- end -}}
 {{- include "ort-gateway.checks.settings" . -}}
 {{- include "ort-gateway.checks.store" . -}}
 {{- include "ort-gateway.checks.files" . -}}
@@ -133,7 +136,7 @@
 {{- if not $s.idpSelector -}}
 {{- fail "sidecar.idpSelector is empty: give the labels of the IdP's pods, such as {app: keycloak}" -}}
 {{- end -}}
-{{- $taken := prepend $s.idpOtherPorts $s.idpPort -}}
+{{- $taken := prepend ($s.idpOtherPorts | default list) $s.idpPort -}}
 {{- range $name := list "ORT_LISTEN_ADDR" "ORT_ADMIN_ADDR" -}}
 {{- $port := include "ort-gateway.port" (list $ $name) -}}
 {{- range $taken -}}

@@ -28,8 +28,8 @@
 
 {{/* Labels by which the gateway's own pods are selected; they never change. Called with (dict "root" $ "component" …). */}}
 {{- define "ort-gateway.selectorLabels" -}}
-app.kubernetes.io/name: {{ include "ort-gateway.name" .root }}
-app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/name: {{ include "ort-gateway.name" .root | toYaml }}
+app.kubernetes.io/instance: {{ toYaml .root.Release.Name }}
 app.kubernetes.io/component: {{ .component }}
 {{- end }}
 
@@ -39,7 +39,7 @@ app.kubernetes.io/component: {{ .component }}
   "app.kubernetes.io/version" (.root.Chart.AppVersion | replace "+" "_")
   "app.kubernetes.io/managed-by" .root.Release.Service
   "helm.sh/chart" (printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-")) -}}
-{{- toYaml (merge $own .root.Values.commonLabels) -}}
+{{- toYaml (merge $own (.root.Values.commonLabels | default dict)) -}}
 {{- end }}
 
 {{/* Labels that select the pods with the gateway's public port, whoever's they are. */}}
@@ -63,7 +63,7 @@ app.kubernetes.io/component: {{ .component }}
 {{- end }}
 
 {{- define "ort-gateway.pullSecrets" -}}
-{{- with concat (((.Values.global).imagePullSecrets) | default list) .Values.imagePullSecrets -}}
+{{- with concat (((.Values.global).imagePullSecrets) | default list) (.Values.imagePullSecrets | default list) -}}
 imagePullSecrets:
   {{- toYaml . | nindent 2 }}
 {{- end -}}

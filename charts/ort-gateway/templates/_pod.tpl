@@ -73,7 +73,7 @@ volumeMounts:
 {{- with .Values.store.bolt.existingClaim }}
 - name: ort-data
   persistentVolumeClaim:
-    claimName: {{ . }}
+    claimName: {{ . | toYaml }}
 {{- else }}
 {{- if eq .Values.mode "sidecar" }}
 - name: ort-data
@@ -92,14 +92,14 @@ volumeMounts:
 - name: ort-{{ .name }}
   {{- if .secret }}
   secret:
-    secretName: {{ .secret }}
+    secretName: {{ toYaml .secret }}
   {{- else }}
   configMap:
-    name: {{ .configMap }}
+    name: {{ toYaml .configMap }}
   {{- end }}
     items:
     {{- range $path, $key := .items }}
-      - key: {{ $key }}
+      - key: {{ toYaml $key }}
         path: {{ $path }}
     {{- end }}
 {{- end }}
@@ -109,13 +109,13 @@ volumeMounts:
 {{- define "ort-gateway.podTemplate" -}}
 metadata:
   labels:
-    {{- toYaml (merge (include "ort-gateway.labels" (dict "root" . "component" "gateway") | fromYaml) .Values.podLabels) | nindent 4 }}
+    {{- toYaml (merge (include "ort-gateway.labels" (dict "root" . "component" "gateway") | fromYaml) (.Values.podLabels | default dict)) | nindent 4 }}
   {{- with .Values.podAnnotations }}
   annotations:
     {{- toYaml . | nindent 4 }}
   {{- end }}
 spec:
-  serviceAccountName: {{ include "ort-gateway.serviceAccountName" . }}
+  serviceAccountName: {{ include "ort-gateway.serviceAccountName" . | toYaml }}
   automountServiceAccountToken: false
   enableServiceLinks: false
   terminationGracePeriodSeconds: {{ include "ort-gateway.stopSeconds" . }}
@@ -160,10 +160,10 @@ spec:
 hostUsers: {{ .Values.hostUsers }}
 {{- end }}
 {{- with .Values.priorityClassName }}
-priorityClassName: {{ . }}
+priorityClassName: {{ . | toYaml }}
 {{- end }}
 {{- with .Values.runtimeClassName }}
-runtimeClassName: {{ . }}
+runtimeClassName: {{ . | toYaml }}
 {{- end }}
 {{- range $name := list "nodeSelector" "tolerations" "affinity" "hostAliases" }}
 {{- with get $.Values $name }}
