@@ -102,6 +102,39 @@ func everyOperation(t *testing.T, s *Store, id sessions.ID, g sessions.GrantID, 
 	unknown(t, "Sweep", err)
 }
 
+// TestDeadCookiesWhileRedisIsDown: those that this replica killed are known to be dead, unless it has revived them.
+func TestDeadCookiesWhileRedisIsDown(t *testing.T) {
+	srv := newServer(t)
+	s := closing(t, openAt(t, srv.url(), Config{}, t.Name()))
+	ses, _ := login(t, s, 1)
+	if _, err := endIt(t.Context(), s, ses.ID); err != nil {
+		t.Fatal(err)
+	}
+	until := time.Now().Add(time.Hour).UTC().Truncate(time.Millisecond)
+	for _, n := range []sessions.Note{
+		{Kind: sessions.NoteDeadCookie, Key: "dead", At: time.Now(), Until: until}, {Kind: sessions.NoteDeadCookie, Key: "revived", At: time.Now(), Until: until},
+		{Kind: sessions.NoteForceLogin, Key: "forced", At: time.Now(), Until: until},
+	} {
+		if _, err := s.AddNote(t.Context(), n); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.DropNote(t.Context(), sessions.NoteDeadCookie, "revived"); err != nil {
+		t.Fatal(err)
+	}
+	srv.stop()
+	if n, err := s.Note(t.Context(), sessions.NoteDeadCookie, "dead"); err != nil || !n.Until.Equal(until) {
+		t.Errorf("got %v, error %v", n, err)
+	}
+	if _, err := s.Note(t.Context(), sessions.NoteDeadCookie, "of "+string(ses.ID)); err != nil {
+		t.Errorf("that of a session's end: %v", err)
+	}
+	_, err := s.Note(t.Context(), sessions.NoteDeadCookie, "revived")
+	unknown(t, "a revived one", err)
+	_, err = s.Note(t.Context(), sessions.NoteForceLogin, "forced")
+	unknown(t, "another note", err)
+}
+
 // TestKilledAndStartedAgain: a Redis that dies ends nothing, and is ready by
 // itself when it is back with its file.
 func TestKilledAndStartedAgain(t *testing.T) {

@@ -56,12 +56,18 @@ func (s *Store) Note(ctx context.Context, kind sessions.NoteKind, key string) (n
 	}
 	within, cancel := s.within(ctx)
 	defer cancel()
-	text, err := s.rdb.Get(within, s.noteKey(kind, sessions.HashNote(key))).Result()
+	hash := sessions.HashNote(key)
+	text, err := s.rdb.Get(within, s.noteKey(kind, hash)).Result()
 	if errors.Is(err, redis.Nil) {
 		return n, sessions.ErrNotFound
 	}
 	if err != nil {
-		return n, s.fault(ctx, err)
+		err = s.fault(ctx, err)
+		// A login cookie that is known to be dead stays so while nobody can look.
+		if known, ok := s.recent.knows(kind, hash, s.now()); ok && kind == sessions.NoteDeadCookie {
+			return sessions.Note{Kind: kind, Key: key, At: time.UnixMilli(known.At).UTC(), Until: time.UnixMilli(known.Until).UTC()}, nil
+		}
+		return n, err
 	}
 	at, until, err := noteTimes(text)
 	if err != nil {

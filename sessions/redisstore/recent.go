@@ -78,6 +78,18 @@ func (r *recent) forget(kind sessions.NoteKind, hash sessions.NoteHash) {
 	}
 }
 
+// knows is a note that this replica made, as far as it remembers.
+func (r *recent) knows(kind sessions.NoteKind, hash sessions.NoteHash, now time.Time) (outNote, bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, d := range slices.Backward(r.made) {
+		if d.id == "" && d.note.Kind == kind && d.note.Hash == hash {
+			return d.note, !d.gone && d.note.Until > now.UnixMilli()
+		}
+	}
+	return outNote{}, false
+}
+
 // doubt says that the store may have changed its mind.
 func (r *recent) doubt() {
 	r.mu.Lock()
