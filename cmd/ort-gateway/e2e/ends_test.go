@@ -21,6 +21,7 @@ var ends = []struct {
 	{"revoke, then log out", revokeThenLogOut},
 	{"an ORT posted to the end-session endpoint", ortAtEndSession},
 	{"a renewal in flight when the session ends is dead", renewalInFlight},
+	{"a logout after a login by form_post", logoutAfterFormPost},
 }
 
 func TestEndsOfSessions(t *testing.T) {
@@ -247,4 +248,23 @@ func renewalInFlight(t *testing.T, st *stack, one, two string) {
 		silent(t, a, "login_required")
 	}
 	loggedOut(t, a, b)
+}
+
+// A code that comes in a form passes in no redirect, so nobody saw the login cookie with it.
+func logoutAfterFormPost(t *testing.T, st *stack, one, _ string) {
+	for _, hinted := range []bool{false, true} {
+		a := st.app(one, nil)
+		a.mode = "form_post"
+		hint := a.login(t).IDToken
+		form := url.Values{"client_id": {a.id}, "post_logout_redirect_uri": {a.bye()}}
+		if hinted {
+			form.Set("id_token_hint", hint)
+		}
+		a.works(t)
+		if a.logout(t, form, false) {
+			a.works(t)
+			a.logout(t, form, true)
+		}
+		a.dead(t)
+	}
 }

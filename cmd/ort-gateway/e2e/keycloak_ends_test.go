@@ -13,6 +13,8 @@ func TestKeycloakEnds(t *testing.T) {
 	t.Run("two issuers", func(t *testing.T) { twoIssuers(t, kc) })
 	t.Run("README's guide", func(t *testing.T) { keycloakGuide(t, kc) })
 	t.Run("what is given back", func(t *testing.T) { keycloakUpstreamEnds(t, kc) })
+	t.Run("login cookies", func(t *testing.T) { keycloakLoginCookies(t, kc) })
+	t.Run("pairwise subjects", func(t *testing.T) { keycloakPairwise(t, kc) })
 	st := kc.stack(t, nil)
 	t.Run("check names the setting", func(t *testing.T) { checkNamesTheSetting(t, kc, st.stack) })
 	for _, e := range ends {
