@@ -4,6 +4,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"strings"
 
 	"github.com/ort-gateway/ort-gateway/ortengine"
 	"github.com/ort-gateway/ort-gateway/proxy/rewrite"
@@ -131,7 +132,11 @@ func (a *authorization) read(p *part) (rewritten string, changed bool, err error
 		return raw, false, nil
 	}
 	if p.err != nil {
-		if saysLoosely(raw, onlineAccess) || a.onlineOnly && saysLoosely(raw, offlineAccess) {
+		must, err := a.loginEnded(false)
+		if err != nil {
+			return raw, false, err
+		}
+		if must || saysLoosely(raw, onlineAccess) || a.onlineOnly && saysLoosely(raw, offlineAccess) {
 			return raw, false, errPage{invalidRequest("The parameters cannot be read: bad escapes or too many of them")}
 		}
 		return raw, false, nil
@@ -180,34 +185,48 @@ func (a *authorization) read(p *part) (rewritten string, changed bool, err error
 
 // mustLogIn asks for a password where single sign-on ended in this browser and no
 // login cookie of it is known. What may show no page, or cannot be rewritten, gets
-// the answer that the upstream would give (OIDC Core section 3.1.2.6).
+// the answer that the upstream would give (OIDC Core section 3.1.2.6). What not all
+// would read alike gets none.
 func (a *authorization) mustLogIn(form *rewrite.Form, changed *bool) error {
-	cookie := a.browsers.of(a.from)
-	if cookie == "" || form.Get("client_id") == "" {
+	if len(form.Loosely("client_id")) == 0 && len(form.Loosely("prompt")) == 0 {
 		return nil
 	}
-	must, err := a.Engine.MustLogIn(a.from.Context(), a.at.providers[0].Authorization, sessions.BrowserOf(cookie))
-	if asked, _ := asks(form); err != nil && !asked && len(a.logins.in(a.from.Header)) == 0 {
-		a.Logger.LogAttrs(a.from.Context(), slog.LevelWarn, "looking whether a browser has to log in", slog.Any("error", err))
-		return nil // a store that is down holds up only what asks for online_access or carries a login cookie
-	}
-	if err != nil || !must {
+	asked, _ := asks(form)
+	if must, err := a.loginEnded(asked); err != nil || !must {
 		return err
 	}
-	prompt := form.Get("prompt")
-	if rewrite.HasScope(prompt, "none") || form.Get("request") != "" || form.Get("request_uri") != "" {
+	if form.Lookalike("client_id", "prompt", "request", "request_uri") != "" {
+		return errPage{invalidRequest("A parameter is named like another")}
+	}
+	prompts := strings.Join(form.Values("prompt"), " ")
+	if rewrite.HasScope(prompts, "none") || strings.Join(append(form.Values("request"), form.Values("request_uri")...), "") != "" {
 		a.failPushed(form)
 		return refusal(http.StatusBadRequest, "login_required", "The login has ended")
 	}
 	fresh := "login"
-	if rewrite.HasScope(prompt, "consent") {
+	if rewrite.HasScope(prompts, "consent") {
 		fresh = "login consent"
 	}
-	if prompt != fresh {
+	if prompts != fresh || len(form.Values("prompt")) > 1 {
 		form.Set("prompt", fresh)
 		*changed = true
 	}
 	return nil
+}
+
+// loginEnded says whether this browser has to log in anew. A store that is down
+// holds up only what asks for online_access or carries a login cookie.
+func (a *authorization) loginEnded(asked bool) (bool, error) {
+	cookie := a.browsers.of(a.from)
+	if cookie == "" {
+		return false, nil
+	}
+	must, err := a.Engine.MustLogIn(a.from.Context(), a.at.providers[0].Authorization, sessions.BrowserOf(cookie))
+	if err != nil && !asked && len(a.logins.in(a.from.Header)) == 0 {
+		a.Logger.LogAttrs(a.from.Context(), slog.LevelWarn, "looking whether a browser has to log in", slog.Any("error", err))
+		return false, nil
+	}
+	return must, err
 }
 
 // asks says whether a request asks for online_access; repeated, whether it does

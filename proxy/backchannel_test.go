@@ -223,6 +223,37 @@ func TestBrowsersThatMustLogIn(t *testing.T) {
 	}
 }
 
+// Nothing hides from the gateway what an upstream would read.
+func TestBrowsersThatMustLogInCannotHideTheirPrompt(t *testing.T) {
+	r, b := forced(t)
+	for _, row := range []struct{ query, body, want string }{ // want: in the query that goes up; empty: refused
+		{"client_id=spa&scope=openid&prompt=login&prompt=select_account", "", "client_id=spa&scope=openid&prompt=login"},
+		{"client_id=spa&scope=openid&prompt=login&prompt=none", "", ""},
+		{"client_id=spa&scope=openid&prompt[]=none", "", ""},
+		{"client_id=spa&scope=openid&a=b;prompt=none", "", ""},
+		{"Client_Id=spa&scope=openid", "", ""},
+		{"client_id=spa&scope=openid&prompt=none&x=%zz", "", ""},
+		{"client_id=spa&scope=openid&prompt=none" + strings.Repeat("&", 1000), "", ""},
+		{"client_id=spa&scope=openid&request=&request=eyJ", "", ""},
+		{"client_id=spa&scope=openid&request_uri=&request_uri=urn:x", "", ""},
+		{"client_id=spa&scope=openid", "prompt=none", ""},
+		{"client_id=spa&scope=openid", "username=a&Prompt=none", ""},
+	} {
+		before, method := r.count(), "GET"
+		if row.body != "" {
+			method = "POST"
+		}
+		resp := b.visit(method, "/authorize?"+row.query, row.body)
+		if row.want == "" {
+			if r.count() != before || resp.StatusCode != 400 {
+				t.Errorf("%s with %q: %d, %+v went up", row.query, row.body, resp.StatusCode, r.last())
+			}
+		} else if got := r.last().query; got != row.want {
+			t.Errorf("%s: the upstream got %s", row.query, got)
+		}
+	}
+}
+
 // A login that no ORT came of counts too, by its auth_time.
 func TestBrowsersThatMustLogInMayDoSoWithoutAnORT(t *testing.T) {
 	r, b := forced(t)
