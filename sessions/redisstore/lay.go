@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 
 	"github.com/redis/go-redis/v9"
 
@@ -94,8 +95,11 @@ func (s *Store) meta(parent context.Context) (m meta, err error) {
 		}
 		return m, s.fault(parent, err)
 	}
-	if err := s.rdb.Publish(ctx, s.channel(), s.me).Err(); redis.IsPermissionError(err) {
-		return m, &faultError{"the user may not use the channel " + s.channel() + ": give it &" + s.prefix + "*", plain(err)}
+	if err := s.rights(ctx); err != nil {
+		if isFault(err) {
+			return m, err
+		}
+		return m, s.fault(parent, err)
 	}
 	list, _ := v.([]any)
 	if len(list) != 2 {
@@ -112,6 +116,44 @@ func (s *Store) meta(parent context.Context) (m meta, err error) {
 	m.importing = list[1] != nil
 	return m, nil
 }
+
+// rights tries every command that is needed, and the channel: what the user may not
+// is told now, and not by the first login.
+func (s *Store) rights(ctx context.Context) error {
+	if err := s.rdb.Publish(ctx, s.channel(), s.me).Err(); redis.IsPermissionError(err) {
+		return &faultError{"the user may not use the channel " + s.channel() + ": give it &" + s.prefix + "*", plain(err)}
+	}
+	v, err := s.run(ctx, call{scriptRights, []string{s.prefix + "rights:" + newToken()}, []any{s.channel()}})
+	if err != nil {
+		return err
+	}
+	missing, _ := v.(string)
+	if missing == "" {
+		sub := s.rdb.Subscribe(ctx, s.channel())
+		defer sub.Close()
+		if _, err := sub.Receive(ctx); redis.IsPermissionError(err) {
+			missing = "SUBSCRIBE"
+		} else if err != nil {
+			return err
+		}
+	}
+	if missing == "" && s.wait > 0 {
+		err := s.masters(ctx, func(ctx context.Context, node *redis.Client) error { return node.Do(ctx, "wait", 0, 1).Err() })
+		if redis.IsPermissionError(err) {
+			missing = "WAIT"
+		} else if err != nil {
+			return err
+		}
+	}
+	if missing != "" {
+		return &faultError{"the user may not run " + missing + ", which the store needs: " + neededRights, errRights}
+	}
+	return nil
+}
+
+var errRights = errors.New("missing rights")
+
+const neededRights = "ACL SETUSER … ~PREFIX* &PREFIX* +@all -@dangerous -@admin +info, where PREFIX is the key_prefix (ort:)"
 
 func cutMagic(format string) (version int, ok bool) {
 	if len(format) <= len(magic) || format[:len(magic)] != magic {
@@ -137,7 +179,9 @@ func connectFault(err error) string {
 	case redis.IsAuthError(err):
 		return "the server asks for a password, or refuses this one (redis://USER:PASSWORD@HOST; with Sentinel that is the Sentinels' own, and the servers' is username= and password=)"
 	case redis.IsPermissionError(err):
-		return "the user may not do what the store needs: ACL SETUSER … ~PREFIX* &PREFIX* +@all -@dangerous -@admin +info, where PREFIX is the key_prefix (ort:)"
+		return "the user may not do what the store needs: " + neededRights
+	case redis.HasErrorPrefix(err, "unknown command") && strings.Contains(strings.ToLower(err.Error()), "sentinel"):
+		return "the URL has master_name=, but the server is no Sentinel: name the Sentinels (port 26379), or leave master_name= out"
 	case redis.HasErrorPrefix(err, "unknown command"):
 		return "the server has no scripting (EVAL, EVALSHA): use one that has"
 	case redis.HasErrorPrefix(err, "This instance has cluster support disabled"):

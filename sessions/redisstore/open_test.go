@@ -13,6 +13,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -31,8 +32,10 @@ func TestURLs(t *testing.T) {
 	for url, want := range map[string]string{
 		"redis://h": "", "redis://u:p@h:1/3?key_prefix=x:&wait_replicas=2&read_timeout=2s": "",
 		"redis://s:26379?master_name=m&addr=s2:26379&username=u&password=p": "", "rediss://u:p@n1:6379?addr=n2:6379&key_prefix=a": "",
-		"http://h":                                  "begins neither with redis:// nor with rediss://",
-		"redis://":                                  "names no host",
+		"http://h":          "begins neither with redis:// nor with rediss://",
+		"redis://":          "names no host",
+		"redis://h:99999/0": "has a port that is no number from 1 to 65535", "redis://h:0": "has a port", "redis://h:1?addr=h2:70000": "has a port", "redis://[::1]:70000": "has a port",
+		"redis://[::1]:6379/0": "", "redis://[::1]/0": "",
 		"redis://u:" + secret + "%@h":               "is no URL",
 		"redis://u:" + secret + "/x@h":              "is no URL",
 		"redis://:a#" + secret + "@h":               "is no URL",
@@ -124,6 +127,27 @@ func certificate(t *testing.T) (ca, cert, key string) {
 // against it.
 var rights = []any{"on", ">" + secret, "~t:*", "&t:*", "+@all", "-@dangerous", "-@admin", "+info"}
 
+// TestRightsAreThoseOfTheScripts: every command of a script is among those that are
+// tried as the store is opened.
+func TestRightsAreThoseOfTheScripts(t *testing.T) {
+	files, err := sources.ReadDir("lua")
+	if err != nil {
+		t.Fatal(err)
+	}
+	commands := regexp.MustCompile(`redis\.call\('([A-Z]+)'`)
+	for _, file := range files {
+		text, err := sources.ReadFile("lua/" + file.Name())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range commands.FindAllStringSubmatch(string(text), -1) {
+			if !strings.Contains(scriptRights.source(), "{'"+m[1]+"'") {
+				t.Errorf("%s runs %s, which lua/rights.lua does not try", file.Name(), m[1])
+			}
+		}
+	}
+}
+
 // TestTLSAndUsers: the whole of storetest as a user with no more rights than it
 // needs, over TLS with an authority of its own; and what it is told where one of
 // them is wrong.
@@ -141,7 +165,14 @@ func TestTLSAndUsers(t *testing.T) {
 	refused(t, "no scripting", "rediss://mute:"+secret+"@"+base+"&key_prefix=t:", "may not do what the store needs")
 	refused(t, "no channel", "rediss://deaf:"+secret+"@"+base+"&key_prefix=t:", "channel")
 	refused(t, "no keys", "rediss://narrow:"+secret+"@"+base+"&key_prefix=t:", "may not do what the store needs")
+	for _, command := range []string{"zadd", "zrangebylex", "incr", "subscribe"} {
+		srv.cli(t, append([]any{"acl", "setuser", "poor"}, append(append([]any{"reset"}, rights...), "-"+command)...)...)
+		refused(t, "no "+command, "rediss://poor:"+secret+"@"+base+"&key_prefix=t:", "the user may not run "+strings.ToUpper(command)+", which the store needs: ACL SETUSER")
+	}
+	srv.cli(t, append([]any{"acl", "setuser", "poor"}, append(append([]any{"reset"}, rights...), "-wait")...)...)
+	refused(t, "no wait", "rediss://poor:"+secret+"@"+base+"&key_prefix=t:&wait_replicas=1", "may not run WAIT")
 	refused(t, "a database that is not there", "redis://"+srv.addr()+"/99?key_prefix=t:", "no database of this number")
+	refused(t, "no Sentinel", "redis://"+srv.addr()+"?key_prefix=t:&master_name=m", "has master_name=, but the server is no Sentinel")
 	refused(t, "no Cluster", "redis://"+srv.addr()+"?key_prefix=t:&addr="+srv.addr(), "is no Cluster")
 	srv.cli(t, "set", "foreign:meta", "x")
 	srv.cli(t, "hset", "strange:meta", "format", "something else")

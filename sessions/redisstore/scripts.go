@@ -32,6 +32,7 @@ func load(files ...string) *script {
 
 var (
 	scriptLay    = load("lay")
+	scriptRights = load("rights")
 	scriptCreate = load("create")
 	scriptChange = load("change")
 	scriptRemove = load("remove")

@@ -127,11 +127,11 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 		_ = s.end()
 		return nil, err
 	case err != nil:
-		hint := ""
+		about := []any{"error", err.Error()}
 		if strings.HasPrefix(c.URL, "rediss:") {
-			hint = "rediss:// asks for TLS: a server without is silent"
+			about = append(about, "hint", "rediss:// asks for TLS: a server without is silent")
 		}
-		s.log.Warn("the session store does not answer; it is tried again", "error", err.Error(), "hint", hint)
+		s.log.Warn("the session store does not answer; it is tried again", about...)
 	}
 	background, stop := context.WithCancel(context.Background())
 	s.stop = stop

@@ -63,6 +63,12 @@ func parseURL(text string) (*target, error) {
 	if err != nil {
 		return nil, errors.New("has a query that cannot be read")
 	}
+	for _, address := range append([]string{u.Host}, q["addr"]...) {
+		_, port, _ := strings.Cut(address[strings.LastIndexByte(address, ']')+1:], ":")
+		if n, err := strconv.Atoi(port); port != "" && (err != nil || n < 1 || n > 65535) {
+			return nil, errors.New("has a port that is no number from 1 to 65535")
+		}
+	}
 	t := &target{prefix: defaultPrefix}
 	roots, err := t.own(u, q)
 	if err != nil {
