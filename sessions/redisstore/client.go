@@ -18,6 +18,7 @@ const opTimeout = 5 * time.Second
 
 var (
 	errSlow     = errors.New("no answer in time")
+	errMaster   = errors.New("the Sentinels know no master of the URL's master_name")
 	errReplicas = errors.New("fewer replicas than wait_replicas have the change")
 )
 
@@ -171,6 +172,9 @@ func (s *Store) fault(ctx context.Context, err error) error {
 
 // plain is an error of Redis on one line.
 func plain(err error) error {
+	if text := err.Error(); strings.Contains(text, "all sentinels") && strings.HasSuffix(text, redis.Nil.Error()) {
+		return errMaster // they answered, with nothing
+	}
 	if text := err.Error(); strings.ContainsAny(text, "\r\n") {
 		return errors.New(strings.Join(strings.Fields(text), " "))
 	}

@@ -87,6 +87,10 @@ func (s *safeBuffer) String() string {
 func TestFailover(t *testing.T) {
 	f := newSentinels(t)
 	log := &safeBuffer{}
+	nobody := closing(t, openAt(t, strings.Replace(f.url, "mymaster", "nobody", 1), Config{}, t.Name()))
+	if err := nobody.Ready(t.Context()); err == nil || !strings.Contains(err.Error(), "know no master of the URL's master_name") {
+		t.Errorf("a wrong master_name: %v", err)
+	}
 	s := closing(t, openAt(t, f.url, Config{Logger: slog.New(slog.NewTextHandler(log, nil))}, t.Name()))
 	ended, _ := login(t, s, 1)
 	kept, g := login(t, s, 2)

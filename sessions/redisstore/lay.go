@@ -183,7 +183,7 @@ func connectFault(err error) string {
 	case redis.HasErrorPrefix(err, "unknown command") && strings.Contains(strings.ToLower(err.Error()), "sentinel"):
 		return "the URL has master_name=, but the server is no Sentinel: name the Sentinels (port 26379), or leave master_name= out"
 	case redis.HasErrorPrefix(err, "unknown command"):
-		return "the server has no scripting (EVAL, EVALSHA): use one that has"
+		return "the server has no scripting (EVAL, EVALSHA): use one that has; where it is a Sentinel, say master_name="
 	case redis.HasErrorPrefix(err, "This instance has cluster support disabled"):
 		return "the URL has addr=, but the server is no Cluster"
 	case redis.HasErrorPrefix(err, "DB index is out of range"):
