@@ -3,9 +3,7 @@ package ortengine
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
-	"runtime/debug"
 	"time"
 
 	"github.com/ort-gateway/ort-gateway/sessions"
@@ -67,21 +65,20 @@ func seeThrough[T any](ctx context.Context, e *Engine, lease sessions.Lease, sen
 	go func() {
 		defer e.work.Done()
 		defer lease.Release()
-		defer func() {
-			if p := recover(); p != nil { // one request's fault is not every user's
-				e.Logger.LogAttrs(ctx, slog.LevelError, "a call to the upstream panicked", slog.String("stack", string(debug.Stack())))
-				answer(none, Unavailable("upstream_unavailable", "The gateway has a fault", fmt.Errorf("panic: %T", p)))
-			}
-		}()
 		ctx := context.WithoutCancel(ctx)
-		within, cancel := context.WithTimeout(ctx, 2*e.Upstream)
-		reply, err := send(within)
-		cancel()
+		err := Guard(ctx, e.Logger, "a call to the upstream", func() {
+			within, cancel := context.WithTimeout(ctx, 2*e.Upstream)
+			defer cancel()
+			reply, err := send(within)
+			if err != nil {
+				answer(none, Unavailable("upstream_unavailable", "The identity provider does not answer", err))
+				return
+			}
+			work(ctx, reply, answer)
+		})
 		if err != nil {
-			answer(none, Unavailable("upstream_unavailable", "The identity provider does not answer", err))
-			return
+			answer(none, Unavailable("upstream_unavailable", "The gateway has a fault", err))
 		}
-		work(ctx, reply, answer)
 	}()
 	patience := time.NewTimer(e.Upstream)
 	defer patience.Stop()

@@ -10,8 +10,8 @@ import (
 )
 
 // Revoke ends the session of an ORT (RFC 7009) and its single sign-on, durably
-// before it returns. A
-// token whose session is unknown or ended is no error (section 2.2).
+// before it returns. A token whose session is unknown or ended is no error (section
+// 2.2).
 func (e *Engine) Revoke(ctx context.Context, o *ORT) error {
 	if err := e.endSignOn(ctx, o.Session, sessions.EndRevoked); err != nil {
 		return storeDown(err)
@@ -110,18 +110,20 @@ func (e *Engine) Sweep(ctx context.Context, tick <-chan time.Time) {
 			return
 		case <-tick:
 		}
-		for ctx.Err() == nil {
-			swept, err := e.Store.Sweep(ctx, e.now(), sweepLimit)
-			for i := range swept.Ended {
-				e.ended(ctx, &swept.Ended[i])
-			}
-			if err != nil {
-				e.Logger.LogAttrs(ctx, slog.LevelWarn, "sweeping old records", slog.Any("error", err))
-				break
-			}
-			if !swept.More {
-				break
-			}
+		_ = Guard(ctx, e.Logger, "a sweep", func() { e.sweep(ctx) }) // a fault is met again at the next tick
+	}
+}
+
+func (e *Engine) sweep(ctx context.Context) {
+	for more := true; more && ctx.Err() == nil; {
+		swept, err := e.Store.Sweep(ctx, e.now(), sweepLimit)
+		for i := range swept.Ended {
+			e.ended(ctx, &swept.Ended[i])
 		}
+		if err != nil {
+			e.Logger.LogAttrs(ctx, slog.LevelWarn, "sweeping old records", slog.Any("error", err))
+			return
+		}
+		more = swept.More
 	}
 }

@@ -117,6 +117,9 @@ func TestSweep(t *testing.T) {
 		time.Sleep(idle / 2)
 		f.works(busy)
 		time.Sleep(idle / 2)
+		f.store.panic.Store(true) // a fault now is none at the next tick
+		sweep()
+		f.store.panic.Store(false)
 		sweep()
 		sweep()
 		f.active(1)

@@ -55,7 +55,8 @@ func (e *Engine) giveBackAll(ctx context.Context, give GiveBack) {
 		}
 		for i := range owing {
 			after = owing[i].ID
-			e.giveBack(ctx, &owing[i], give)
+			// A fault is logged, and met again at the next tick.
+			_ = Guard(ctx, e.Logger, "giving a credential back", func() { e.giveBack(ctx, &owing[i], give) })
 		}
 		if len(owing) < owingLimit {
 			return

@@ -171,6 +171,7 @@ type faultyStore struct {
 	sessions.Store
 	full  atomic.Bool // writes fail
 	blind atomic.Bool // reads fail
+	panic atomic.Bool // writes panic
 	tried atomic.Int64
 	// damaged is the key of a note that cannot be read.
 	damaged atomic.Value
@@ -179,6 +180,9 @@ type faultyStore struct {
 }
 
 func (s *faultyStore) write() error {
+	if s.panic.Load() {
+		panic("planted-secret-panic")
+	}
 	if s.full.Load() {
 		s.tried.Add(1)
 		return errDown

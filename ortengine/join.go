@@ -61,8 +61,8 @@ func (j *join) run(ctx context.Context) (sessions.Session, error) {
 	}
 }
 
-// keys are what other joins of the same login have too. They are in an order that all joins share, so that none waits for another in a
-// circle.
+// keys are what other joins of the same login have too. They are in an order that
+// all joins share, so that none waits for another in a circle.
 func (j *join) keys() (keys []string) {
 	if j.browser != "" {
 		keys = append(keys, "browser:"+string(j.browser))

@@ -1,6 +1,7 @@
 package ortengine
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -67,11 +68,13 @@ func (e *Engine) endEach(ctx context.Context, ids []sessions.ID, why sessions.En
 		slots <- struct{}{}
 		running.Go(func() {
 			defer func() { <-slots }()
-			first, err := e.endSignOnOnce(ctx, id, why)
+			var first bool
+			var err error
+			panicked := Guard(ctx, e.Logger, "the end of a session", func() { first, err = e.endSignOnOnce(ctx, id, why) })
 			if first {
 				count.Add(1)
 			}
-			if err != nil {
+			if err = cmp.Or(panicked, err); err != nil {
 				faults <- err
 			}
 		})

@@ -330,6 +330,39 @@ func TestPanic(t *testing.T) {
 	})
 }
 
+// TestPanicBesideRequests: a fault in what net/http does not look after does not end
+// the process.
+func TestPanicBesideRequests(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fixture) {
+		ctx, stop := context.WithCancel(t.Context())
+		var running sync.WaitGroup
+		running.Go(func() {
+			f.GiveBackOwed(ctx, nil, func(context.Context, string, string, string) bool { panic("planted-secret-panic") })
+		})
+		ort := f.aliceIn("b")
+		other := f.login(login{}).Token
+		f.store.panic.Store(true)
+		if n, err := f.EndSubjectByAdmin(t.Context(), ortengine.SessionQuery{Subject: "alice"}); n != 0 {
+			t.Errorf("%d sessions ended, %v", n, err)
+		} else {
+			f.refused(err, 503, "temporarily_unavailable", "The session store does not answer", "store_unavailable")
+		}
+		f.store.panic.Store(false)
+		f.works(ort)
+		f.revoke(ort) // it owes now, and giving back panics
+		synctest.Wait()
+		if n := strings.Count(f.log.String(), "giving a credential back panicked"); n != 1 {
+			t.Errorf("%d faults of giving back in the log", n)
+		}
+		f.works(other)
+		stop()
+		running.Wait()
+		if strings.Contains(f.log.String(), "planted-secret") {
+			t.Error("the value of a panic was logged")
+		}
+	})
+}
+
 func closeSoon(t *testing.T, f *fixture) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)

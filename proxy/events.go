@@ -61,17 +61,7 @@ func (g *Gateway) events(w http.ResponseWriter, r *http.Request, at *location) e
 	lasting = true
 	if t, ok := takeOver(w, r); ok {
 		s.to = t
-		// A goroutine of its own, for nothing of the request may stay with it.
-		go func() {
-			ctx, leave := context.WithCancel(context.Background())
-			go func() {
-				t.awaitEnd()
-				leave()
-			}()
-			s.serve(ctx)
-			leave()
-			t.conn.Close()
-		}()
+		go s.serveTaken(t) // a goroutine of its own, for nothing of the request may stay with it
 		return nil
 	}
 	s.to = served{w, http.NewResponseController(w)}
@@ -87,6 +77,19 @@ type stream struct {
 	changed <-chan struct{}
 	stop    func() // ends changed
 	now     sessions.Session
+}
+
+// serveTaken runs a stream on a connection of its own until it ends or its client
+// leaves.
+func (s *stream) serveTaken(t taken) {
+	ctx, leave := context.WithCancel(context.Background())
+	defer t.conn.Close()
+	defer leave()
+	go func() {
+		t.awaitEnd()
+		leave()
+	}()
+	_ = ortengine.Guard(ctx, s.Logger, "an event stream", func() { s.serve(ctx) })
 }
 
 // serve runs a stream until it ends, and gives its place to another.

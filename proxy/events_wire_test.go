@@ -2,15 +2,19 @@ package proxy
 
 import (
 	"bufio"
+	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/ort-gateway/ort-gateway/dpop/dpoptest"
+	"github.com/ort-gateway/ort-gateway/ortengine"
 )
 
 // listening serves the rig as the public listener does, and returns its address.
@@ -103,5 +107,47 @@ func TestEventsOfPagesThatLeaveAndStay(t *testing.T) {
 	}
 	if got, err := io.ReadAll(resp.Body); err != nil || strings.Contains(string(got), "ended") {
 		t.Errorf("the answer ended with %q %v", got, err)
+	}
+}
+
+// A fault in a stream on a connection of its own, which net/http does not look after,
+// ends that stream alone: its page sees the connection break, and comes back.
+func TestEventsPanic(t *testing.T) {
+	var broken atomic.Bool
+	r := newRig(t, func(_ *rig, c *Config, _ *ortengine.Config) {
+		c.Now = func() time.Time {
+			if broken.Load() {
+				panic("planted-secret-panic")
+			}
+			return time.Now()
+		}
+	})
+	address := r.listening()
+	a := r.app().login()
+	o, err := r.Engine.Open(a.ort)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, resp := a.openEvents(address, "1.1", "")
+	if _, err := io.ReadFull(resp.Body, make([]byte, len("event: session\n"))); err != nil {
+		t.Fatal(err)
+	}
+	broken.Store(true)
+	_, err = r.Engine.Exchange(t.Context(), ortengine.Exchange{ORT: o, Send: func(context.Context, string) (ortengine.Answer, error) {
+		return ortengine.Answer{Status: 200}, nil
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if rest, err := io.ReadAll(resp.Body); !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Errorf("the answer ended with %q %v, as if it were whole", rest, err)
+	}
+	r.awaitStreams(0)
+	broken.Store(false)
+	if _, resp := a.openEvents(address, "1.1", ""); resp.StatusCode != 200 {
+		t.Errorf("the next stream: %s", resp.Status)
+	}
+	if log := r.log.String(); !strings.Contains(log, "an event stream panicked") || strings.Contains(log, "planted-secret") {
+		t.Error(log)
 	}
 }

@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
@@ -34,7 +33,7 @@ type rig struct {
 	*Gateway
 	t     testing.TB
 	store *boltstore.Store
-	log   *bytes.Buffer
+	log   *logged
 
 	mu     sync.Mutex
 	asked  []asked
@@ -67,7 +66,7 @@ func newRig(t testing.TB, options ...rigOption) *rig {
 // synctest sees who waits.
 func startRig(t testing.TB, direct bool, options ...rigOption) *rig {
 	t.Helper()
-	r := &rig{t: t, direct: direct, log: &bytes.Buffer{}, meta: map[string]any{
+	r := &rig{t: t, direct: direct, log: new(logged), meta: map[string]any{
 		"issuer": public, "authorization_endpoint": public + "/authorize", "token_endpoint": public + "/token",
 		"revocation_endpoint": public + "/revoke", "introspection_endpoint": public + "/introspect",
 		"pushed_authorization_request_endpoint": public + "/par", "device_authorization_endpoint": public + "/device",
@@ -80,7 +79,7 @@ func startRig(t testing.TB, direct bool, options ...rigOption) *rig {
 	if !direct {
 		server := httptest.NewServer(http.HandlerFunc(r.serve))
 		t.Cleanup(server.Close)
-		pooled := newTransport(nil, time.Second)
+		pooled := newTransport(nil, socketWait) // a slow machine is no upstream that is down
 		t.Cleanup(pooled.CloseIdleConnections)
 		address, transport = server.URL, pooled
 	}
@@ -123,6 +122,9 @@ func startRig(t testing.TB, direct bool, options ...rigOption) *rig {
 		t.Fatal(err)
 	}
 	c.Metadata.Fetch(context.Background())
+	if r.wellKnown == nil && r.meta["issuer"] == public && r.routes.Load() == nil {
+		t.Fatal("the gateway has not learned the upstream's endpoints")
+	}
 	return r
 }
 
