@@ -4,10 +4,12 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/netip"
 	"net/url"
+	"runtime/debug"
 	"sync/atomic"
 	"time"
 
@@ -140,6 +142,7 @@ func (g *Gateway) ownRoutes() http.Handler {
 
 // ServeHTTP finds out which endpoint a request is for.
 func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	defer g.fault(r)
 	known := g.routes.Load()
 	if known == nil {
 		ctx, cancel := context.WithTimeout(r.Context(), g.UpstreamTimeout)
@@ -168,6 +171,21 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // was checked might not be what the upstream does.
 func ambiguous(http.ResponseWriter, *http.Request, *location) error {
 	return invalidRequest("The path can be read in more than one way")
+}
+
+// fault logs where a request panicked, and ends its connection. The server would log
+// what it panicked with, too, which may hold a secret, and is kept from logging any of
+// it (serverLog).
+func (g *Gateway) fault(r *http.Request) {
+	p := recover()
+	if p == nil {
+		return
+	}
+	if p != http.ErrAbortHandler {
+		g.Logger.LogAttrs(g.forwarder.withIDs(r).Context(), slog.LevelError, "a request panicked",
+			slog.String("panic", fmt.Sprintf("%T", p)), slog.String("stack", string(debug.Stack())))
+	}
+	panic(http.ErrAbortHandler)
 }
 
 // plain forwards a request that the gateway has nothing to do with.

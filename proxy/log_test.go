@@ -2,8 +2,11 @@ package proxy
 
 import (
 	"fmt"
+	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/ort-gateway/ort-gateway/ortengine"
 )
@@ -39,4 +42,34 @@ func TestStrangersFillNoLog(t *testing.T) {
 	if n := strings.Count(loud, "\n"); n == 0 || n > 30 || len(loud) > n*700 {
 		t.Errorf("%d lines, %d bytes: %.500s", n, len(loud), loud)
 	}
+}
+
+// A request that panics ends its own connection, and the log says where it did, but
+// not with what.
+func TestRequestPanics(t *testing.T) {
+	var broken atomic.Bool
+	r := newRig(t, func(_ *rig, c *Config, _ *ortengine.Config) {
+		c.Now = func() time.Time {
+			if broken.Load() {
+				panic("planted-secret-panic")
+			}
+			return time.Now()
+		}
+	})
+	a := r.app().login()
+	broken.Store(true)
+	func() {
+		defer func() {
+			if p := recover(); p != http.ErrAbortHandler {
+				t.Errorf("it panicked with %v", p)
+			}
+		}()
+		a.exchange()
+	}()
+	broken.Store(false)
+	log := r.log.String()
+	if !strings.Contains(log, `level=ERROR msg="a request panicked" panic=string stack=`) || !strings.Contains(log, "ortGrant") || strings.Contains(log, "planted-secret") {
+		t.Error(log)
+	}
+	r.is("the next exchange", a.exchange(), 200)
 }

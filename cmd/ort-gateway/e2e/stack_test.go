@@ -246,8 +246,10 @@ func (st *stack) check() {
 	if i := strings.Index(log, "DATA RACE"); i >= 0 {
 		st.t.Errorf("the gateway has a data race:\n%s", tail(log[i:min(len(log), i+4000)], 60))
 	}
-	if i := strings.Index(log, "panic:"); i >= 0 {
-		st.t.Errorf("the gateway panicked:\n%s", log[i:min(len(log), i+3000)])
+	for _, sign := range []string{"panic:", " panicked\""} { // not caught, and caught
+		if i := strings.Index(log, sign); i >= 0 {
+			st.t.Errorf("the gateway panicked:\n%s", log[i:min(len(log), i+3000)])
+		}
 	}
 	st.mu.Lock()
 	defer st.mu.Unlock()
