@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/ort-gateway/ort-gateway/ortengine"
 )
@@ -264,10 +263,9 @@ func TestPushedRequests(t *testing.T) {
 }
 
 func TestUpstreamThatIsSilentOrGone(t *testing.T) {
-	r := newRig(t, func(_ *rig, c *Config, e *ortengine.Config) {
-		c.UpstreamTimeout, e.Upstream = 50*time.Millisecond, 50*time.Millisecond
-	})
+	r := newRig(t)
 	a := r.app().login()
+	r.impatient()
 	hold := make(chan struct{})
 	r.mu.Lock()
 	r.answer = func(http.ResponseWriter, *http.Request, string) { <-hold }

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/ort-gateway/ort-gateway/dpop/dpoptest"
@@ -238,22 +239,27 @@ func TestScopesAndAudiencesOfAnExchange(t *testing.T) {
 // An answer that comes after the time-out is kept, and what comes meanwhile waits
 // for it.
 func TestLateAnswerIsKept(t *testing.T) {
-	r, idp := idpRig(t, nil, func(_ *rig, c *Config, e *ortengine.Config) {
-		e.Upstream, c.UpstreamTimeout = 500*time.Millisecond, 500*time.Millisecond
+	inBubble(t, func(r *rig) {
+		a := r.app().login()
+		release := make(chan struct{})
+		r.does(func(w http.ResponseWriter, _ *http.Request, _ string) {
+			<-release
+			io.WriteString(w, `{"access_token":"AT","refresh_token":"R-late"}`)
+		})
+		r.unavailable("slow", a.exchange())
+		before := r.count()
+		meanwhile := make(chan *http.Response, 1)
+		go func() { meanwhile <- a.exchange() }()
+		synctest.Wait()
+		if r.count() != before {
+			t.Error("another refresh went up before the first was answered")
+		}
+		close(release)
+		r.is("meanwhile", <-meanwhile, 200)
+		if got := r.last().body; !strings.Contains(got, "refresh_token=R-late") {
+			t.Errorf("the next refresh was %s", got)
+		}
 	})
-	a := r.app().login()
-	release := make(chan struct{})
-	idp.Next("/token", proxytest.Held(release))
-	r.unavailable("slow", a.exchange())
-	if n := len(idp.At("/token")); n != 2 { // the code, and one refresh
-		t.Errorf("%d token requests went up", n)
-	}
-	meanwhile := make(chan *http.Response)
-	proof := a.proof("/token")
-	go func() { meanwhile <- r.do(http.MethodPost, "/token", a.refreshForm().Encode(), "DPoP", proof) }()
-	close(release)
-	r.is("meanwhile", <-meanwhile, 200)
-	r.is("afterwards", a.exchange(), 200)
 }
 
 // Faults that lose a credential for good end the grant with words that clients know.

@@ -23,9 +23,8 @@ type forwardConfig struct {
 	Public         *url.URL       // public origin: scheme, host and perhaps port
 	TrustedProxies []netip.Prefix // peers whose address headers are kept
 	Transport      http.RoundTripper
-	CookieNames    []string      // the gateway's own cookies, cut out of every Cookie field
-	FetchTimeout   time.Duration // fetch: longest wait for the answer's header, and again for its body; 0: no bound
-	Logger         *slog.Logger  // nil: nothing is logged
+	CookieNames    []string     // the gateway's own cookies, cut out of every Cookie field
+	Logger         *slog.Logger // nil: nothing is logged
 
 	// Unavailable answers a request that got no answer from the upstream.
 	// Nothing has been written to w when it is called.
@@ -45,23 +44,21 @@ type forwarder struct {
 	trusted      []netip.Prefix
 	cookies      []string
 	cookieMark   string // occurs in the name of every own cookie
-	fetchTimeout time.Duration
 	log          *slog.Logger
 	unavailable  func(http.ResponseWriter, *http.Request, error)
 }
 
 func newForwarder(c forwardConfig) *forwarder {
 	f := &forwarder{
-		transport:    c.Transport,
-		scheme:       c.Upstream.Scheme,
-		host:         c.Upstream.Host,
-		public:       newPublicOrigin(c.Public),
-		trusted:      c.TrustedProxies,
-		cookies:      c.CookieNames,
-		cookieMark:   sharedMark(c.CookieNames),
-		fetchTimeout: c.FetchTimeout,
-		log:          c.Logger,
-		unavailable:  c.Unavailable,
+		transport:   c.Transport,
+		scheme:      c.Upstream.Scheme,
+		host:        c.Upstream.Host,
+		public:      newPublicOrigin(c.Public),
+		trusted:     c.TrustedProxies,
+		cookies:     c.CookieNames,
+		cookieMark:  sharedMark(c.CookieNames),
+		log:         c.Logger,
+		unavailable: c.Unavailable,
 	}
 	if f.log == nil {
 		f.log = slog.New(slog.DiscardHandler)

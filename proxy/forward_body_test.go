@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -354,11 +355,17 @@ func TestFetch(t *testing.T) {
 			}
 		}
 	})
-	g := startGate(t, up.Addr().String(), func(c *forwardConfig) { c.FetchTimeout = 30 * time.Millisecond })
+	g := startGate(t, up.Addr().String())
 	g.server.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		a, err := g.f.fetch(r.Context(), g.f.outgoing(r.Context(), r, requestEdit{}), 32)
+		ctx := r.Context()
+		if r.URL.Path == "/silent" || r.URL.Path == "/half" {
+			late, cancel := context.WithTimeout(ctx, 30*time.Millisecond)
+			defer cancel()
+			ctx = late
+		}
+		a, err := g.f.fetch(ctx, g.f.outgoing(ctx, r, requestEdit{}), 32)
 		switch {
-		case errors.Is(err, errAnswerLate):
+		case errors.Is(err, context.DeadlineExceeded):
 			w.WriteHeader(504)
 		case errors.Is(err, errAnswerTooLarge):
 			w.WriteHeader(507)

@@ -6,9 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/http/httptrace"
 	"strconv"
-	"time"
 )
 
 // fetched is an answer read to its end.
@@ -19,30 +17,17 @@ type fetched struct {
 	Body    []byte
 }
 
-var (
-	errAnswerTooLarge = errors.New("answer of the upstream is too large")
-	errAnswerLate     = errors.New("no answer of the upstream in time")
-)
+var errAnswerTooLarge = errors.New("answer of the upstream is too large")
 
-// fetch sends out and reads the whole answer, at most limit bytes of body. ctx
-// ends it; so does a silence of FetchTimeout before the header or the end of
-// the body. Interim answers are dropped.
+// fetch sends out and reads the whole answer, at most limit bytes of body. ctx ends
+// it. Interim answers are dropped.
 func (f *forwarder) fetch(ctx context.Context, out *http.Request, limit int64) (*fetched, error) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	if f.fetchTimeout > 0 {
-		timer := time.AfterFunc(f.fetchTimeout, func() { cancel(errAnswerLate) })
-		defer timer.Stop()
-		ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
-			GotFirstResponseByte: func() { timer.Reset(f.fetchTimeout) },
-		})
-	}
 	if b, ok := out.Body.(*requestBody); ok {
 		defer b.end()
 	}
 	res, err := f.transport.RoundTrip(out.WithContext(ctx))
 	if err != nil {
-		return nil, fmt.Errorf("asking the upstream: %w", causeOf(ctx, err))
+		return nil, fmt.Errorf("asking the upstream: %w", err)
 	}
 	defer res.Body.Close()
 	if res.StatusCode == http.StatusSwitchingProtocols {
@@ -51,16 +36,9 @@ func (f *forwarder) fetch(ctx context.Context, out *http.Request, limit int64) (
 	cleanResponse(res)
 	body, err := readLimited(res, limit)
 	if err != nil {
-		return nil, fmt.Errorf("reading the answer of the upstream: %w", causeOf(ctx, err))
+		return nil, fmt.Errorf("reading the answer of the upstream: %w", err)
 	}
 	return &fetched{Status: res.StatusCode, Header: res.Header, Trailer: res.Trailer, Body: body}, nil
-}
-
-func causeOf(ctx context.Context, err error) error {
-	if cause := context.Cause(ctx); cause != nil {
-		return cause
-	}
-	return err
 }
 
 func readLimited(res *http.Response, limit int64) ([]byte, error) {

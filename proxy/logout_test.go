@@ -9,7 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ort-gateway/ort-gateway/ortengine"
 	"github.com/ort-gateway/ort-gateway/proxy/proxytest"
 )
 
@@ -323,8 +322,9 @@ func TestLoginCookiesThatAreSetAgain(t *testing.T) {
 
 // An upstream that does not answer holds no logout for ever, and ends nothing.
 func TestLogoutAtASilentUpstream(t *testing.T) {
-	r, _, b, a := logoutRig(t, func(_ *rig, c *Config, _ *ortengine.Config) { c.UpstreamTimeout = 200 * time.Millisecond })
-	well := r.answer
+	r, _, b, a := logoutRig(t)
+	well, patience := r.answer, r.Engine.Upstream
+	r.impatient()
 	hold := make(chan struct{})
 	r.does(func(http.ResponseWriter, *http.Request, string) { <-hold })
 	for _, q := range [][2]string{{"GET", ""}, {"POST", "client_id=spa"}} {
@@ -334,5 +334,6 @@ func TestLogoutAtASilentUpstream(t *testing.T) {
 	}
 	close(hold)
 	r.does(well)
+	r.Engine.Upstream = patience
 	r.is("the ORT", a.exchange(), 200)
 }

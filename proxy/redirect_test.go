@@ -178,13 +178,12 @@ func TestOwnersAreBounded(t *testing.T) {
 }
 
 func TestASilentUpstreamShowsNobodysRedirect(t *testing.T) {
-	r := newRig(t, func(_ *rig, c *Config, _ *ortengine.Config) { c.UpstreamTimeout = 20 * time.Millisecond })
-	hold := make(chan struct{})
-	defer close(hold)
-	r.does(func(http.ResponseWriter, *http.Request, string) { <-hold })
-	if resp := r.app().conflict(); resp.StatusCode != 400 {
-		t.Errorf("got %d", resp.StatusCode)
-	}
+	inBubble(t, func(r *rig) {
+		r.does(func(_ http.ResponseWriter, q *http.Request, _ string) { <-q.Context().Done() })
+		if resp := r.app().conflict(); resp.StatusCode != 400 || r.count() != 1 {
+			t.Errorf("got %d, the upstream was asked %d times", resp.StatusCode, r.count())
+		}
+	})
 }
 
 func TestRecent(t *testing.T) {

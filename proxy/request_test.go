@@ -6,7 +6,6 @@ import (
 	"net/url"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/ort-gateway/ort-gateway/ortengine"
 )
@@ -74,10 +73,9 @@ func TestBodiesThatPass(t *testing.T) {
 
 // With the upstream gone or silent: 503 where clients come back, 502 elsewhere.
 func TestUpstreamDownByEndpoint(t *testing.T) {
-	r := newRig(t, func(_ *rig, c *Config, e *ortengine.Config) {
-		c.UpstreamTimeout, e.Upstream = 30*time.Millisecond, 30*time.Millisecond
-	})
+	r := newRig(t)
 	login := r.app().login()
+	r.impatient()
 	hold := make(chan struct{})
 	defer close(hold)
 	for name, answer := range map[string]func(http.ResponseWriter, *http.Request, string){

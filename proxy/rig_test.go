@@ -128,6 +128,12 @@ func startRig(t testing.TB, direct bool, options ...rigOption) *rig {
 	return r
 }
 
+// impatient lets the gateway wait for the upstream no longer than a moment from now
+// on: what a test did before had all the time of a slow machine.
+func (r *rig) impatient() {
+	r.UpstreamTimeout, r.Engine.Upstream = 30*time.Millisecond, 30*time.Millisecond
+}
+
 // called is a transport that calls the upstream.
 type called struct{ to http.Handler }
 

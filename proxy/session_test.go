@@ -66,7 +66,7 @@ func TestSessionEndpoint(t *testing.T) {
 // stream opens the events of a session over a real connection.
 func (a *app) stream(t *testing.T, server *httptest.Server) (next func() string, status int) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), socketWait)
 	t.Cleanup(cancel)
 	req, _ := http.NewRequestWithContext(ctx, http.MethodGet, server.URL+"/_ort/session/events", nil)
 	req.Header.Set("Authorization", "DPoP "+a.ort)

@@ -203,7 +203,7 @@ func startGate(t testing.TB, addr string, options ...gateOption) *gate {
 func newGate(t testing.TB, addr string, options ...gateOption) *gate {
 	t.Helper()
 	g := &gate{public: &url.URL{Scheme: "https", Host: "login.example"}}
-	transport := newTransport(nil, 5*time.Second)
+	transport := newTransport(nil, socketWait)
 	c := forwardConfig{
 		Upstream: &url.URL{Scheme: "http", Host: addr}, Public: g.public, Transport: transport,
 		CookieNames: []string{"__Host-ort", "ort"},

@@ -87,7 +87,7 @@ func (p *IdP) loginOf(r *http.Request, q url.Values) *login {
 		return nil
 	}
 	l := p.logins[cookie.Value]
-	if l == nil || slices.Contains(strings.Fields(q.Get("prompt")), "login") && r.Method == http.MethodGet {
+	if l == nil || slices.Contains(strings.Fields(q.Get("prompt")), "login") {
 		return nil
 	}
 	if age, err := strconv.Atoi(q.Get("max_age")); err == nil && p.Now().Sub(l.at) > time.Duration(age)*time.Second {
