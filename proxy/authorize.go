@@ -89,7 +89,7 @@ func (a *authorization) edit(w http.ResponseWriter, r *http.Request) (edit reque
 	return edit, a.fits(query, body)
 }
 
-// forget drops what was recorded of a request that is refused.
+// forget drops what was recorded of a request that is refused, here or by the upstream.
 func (a *authorization) forget() {
 	for _, b := range a.begun {
 		if b.Added {

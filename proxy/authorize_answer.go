@@ -22,11 +22,7 @@ func (a *authorization) observe(resp *http.Response, sent []sessions.CookieHash)
 	a.owners.saw(a.from, resp)
 	if isRedirect(resp.StatusCode) {
 		if params, ok := rewrite.LocationParams(resp.Header.Get("Location")); ok && params.Has("error") {
-			for _, b := range a.begun {
-				if b.Added {
-					a.Engine.Failed(a.from.Context(), b.Key)
-				}
-			}
+			a.forget()
 		}
 	}
 	set, err := a.follow(a.from, resp, sent, false)

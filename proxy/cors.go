@@ -275,6 +275,7 @@ func (g *Gateway) crossOrigin(w http.ResponseWriter, r *http.Request, at *locati
 	ctx, cancel := context.WithTimeout(r.Context(), g.UpstreamTimeout)
 	defer cancel()
 	out := g.forwarder.outgoing(ctx, r, requestEdit{})
+	g.withheld(out, r)
 	if !g.DPoPUpstream {
 		dropRequested(out.Header, "dpop")
 	}
