@@ -94,13 +94,14 @@ type adminEndpoint func(w http.ResponseWriter, r *http.Request, did *ortengine.A
 // and the audit line.
 func (a *adminAPI) endpoint(action string, serve adminEndpoint) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if a.Token() == "" {
+		token := a.Token() // once: it may change, and be none, at any moment
+		if token == "" {
 			writeError(w, notFound("api_off", "There is nothing here"))
 			return
 		}
 		r = withNewIDs(r)
 		did := ortengine.AdminAction{Action: action, Result: "ok", Remote: peerHost(r)}
-		if !a.authorized(r) {
+		if !authorized(r, token) {
 			w.Header().Set("WWW-Authenticate", `Bearer realm="sessions"`)
 			writeError(w, refusal(http.StatusUnauthorized, "invalid_token", "The session API needs ORT_ADMIN_TOKEN as bearer token"))
 			a.refused(r.Context(), did)
@@ -120,15 +121,16 @@ func (a *adminAPI) endpoint(action string, serve adminEndpoint) http.Handler {
 	})
 }
 
-// authorized compares hashes, so that the time tells neither content nor length.
-func (a *adminAPI) authorized(r *http.Request) bool {
+// authorized says whether a request has the bearer token. It compares hashes, so that
+// the time tells neither content nor length.
+func authorized(r *http.Request, want string) bool {
 	fields := r.Header.Values("Authorization")
 	if len(fields) != 1 {
 		return false
 	}
 	token, ok := bearer(fields[0], "Bearer")
-	got, want := sha256.Sum256([]byte(token)), sha256.Sum256([]byte(a.Token()))
-	return subtle.ConstantTimeCompare(got[:], want[:]) == 1 && ok
+	has, needs := sha256.Sum256([]byte(token)), sha256.Sum256([]byte(want))
+	return subtle.ConstantTimeCompare(has[:], needs[:]) == 1 && ok
 }
 
 // refused writes an audit line, unless it wrote one a moment ago: who may reach

@@ -222,6 +222,22 @@ func TestAdminAudits(t *testing.T) {
 	}
 }
 
+// A token that is taken away while a request is looked at lets nobody in without one.
+func TestAdminTokenThatVanishes(t *testing.T) {
+	asked := 0
+	o := newOffice(t, func(c *AdminSessions) {
+		c.Token = func() string {
+			if asked++; asked == 1 {
+				return adminBearer
+			}
+			return ""
+		}
+	})
+	if resp := o.ask(http.MethodGet, "/sessions", "Authorization", "Bearer "); resp.Code != http.StatusUnauthorized {
+		t.Errorf("got %d", resp.Code)
+	}
+}
+
 // An end by an operator can be followed: its lines have the id of the request that caused it.
 func TestAdminLinesHaveTheirRequestsID(t *testing.T) {
 	o := newOffice(t, nil, func(_ *rig, c *Config, e *ortengine.Config) {
