@@ -26,11 +26,12 @@ func (g *Gateway) discover(w http.ResponseWriter, r *http.Request, at *location)
 	g.withheld(out, r)
 	got, err := g.forwarder.fetch(ctx, out, maxReply)
 	if err != nil || got.Status >= 500 {
-		kept, ok := at.kept()
-		if !ok {
-			return upstreamDown(err)
+		switch kept, ok := at.kept(); {
+		case ok:
+			got = kept
+		case err != nil:
+			return silence(at, err)
 		}
-		got = kept
 	}
 	provider, object := at.describes(got)
 	if object == nil { // none of our issuers': as it is

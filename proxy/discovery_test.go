@@ -176,6 +176,27 @@ func TestDiscoveryFromMemory(t *testing.T) {
 	r.is("no answer", r.do(http.MethodGet, openidConfiguration, ""), 200, "online_access")
 }
 
+// Of a document that the upstream never had nothing is in memory: its own error
+// passes, and where it does not answer at all, that is told as anywhere else.
+func TestDiscoveryThatNobodyHas(t *testing.T) {
+	const other = "/.well-known/oauth-authorization-server"
+	r := newRig(t, func(r *rig, _ *Config, _ *ortengine.Config) {
+		r.wellKnown = func(w http.ResponseWriter, q *http.Request) {
+			if q.URL.Path != openidConfiguration {
+				http.NotFound(w, q)
+				return
+			}
+			json.NewEncoder(w).Encode(r.meta)
+		}
+	})
+	published(r, 503, "being mended")
+	r.is("its own error", r.do(http.MethodGet, other, ""), 503, "being mended")
+	r.mu.Lock()
+	r.wellKnown = func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }
+	r.mu.Unlock()
+	r.is("no answer", r.do(http.MethodGet, other, ""), 502, "server_error")
+}
+
 func TestDiscoveryListsAreNotRepeated(t *testing.T) {
 	r := newRig(t, func(r *rig, _ *Config, _ *ortengine.Config) {
 		r.meta["scopes_supported"] = []string{"online_access"}

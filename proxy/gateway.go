@@ -218,22 +218,27 @@ func (g *Gateway) passThrough(w http.ResponseWriter, r *http.Request, _ *locatio
 // nothing goes up where the store cannot tell which are dead. observe is told
 // which login cookies went up.
 func (g *Gateway) sendTimed(w http.ResponseWriter, r *http.Request, edit requestEdit, strict bool, observe func(*http.Response, []sessions.CookieHash) error) error {
-	ctx, cancel := context.WithCancelCause(r.Context())
-	defer cancel(nil)
-	out := g.forwarder.outgoing(ctx, r, edit)
+	out := g.forwarder.outgoing(r.Context(), r, edit)
 	sent, err := g.withhold(out, g.logins.in(r.Header))
 	if err != nil && strict {
 		return err
 	} else if err != nil {
 		g.Logger.LogAttrs(r.Context(), slog.LevelWarn, "looking whether a login cookie is dead", slog.Any("error", err))
 	}
+	g.sendInTime(w, r, out, func(resp *http.Response) error { return observe(resp, sent) })
+	return nil
+}
+
+// sendInTime sends a request whose answer has to begin within the upstream time-out.
+func (g *Gateway) sendInTime(w http.ResponseWriter, r, out *http.Request, observe func(*http.Response) error) {
+	ctx, cancel := context.WithCancelCause(out.Context())
+	defer cancel(nil)
 	patience := time.AfterFunc(g.UpstreamTimeout, func() { cancel(errSilent) })
 	defer patience.Stop()
-	g.forwarder.send(w, r, out, func(resp *http.Response) error {
+	g.forwarder.send(w, r, out.WithContext(ctx), func(resp *http.Response) error {
 		patience.Stop()
-		return observe(resp, sent)
+		return observe(resp)
 	})
-	return nil
 }
 
 // errSilent: the upstream did not begin to answer in time.

@@ -1,11 +1,9 @@
 package proxy
 
 import (
-	"context"
 	"errors"
 	"log/slog"
 	"net/http"
-	"time"
 
 	"github.com/ort-gateway/ort-gateway/ortengine"
 	"github.com/ort-gateway/ort-gateway/proxy/rewrite"
@@ -26,20 +24,13 @@ func (g *Gateway) logOut(w http.ResponseWriter, r *http.Request, at *location, b
 	if err := l.orPass(g.Engine.LogoutBegan(r.Context(), at.places(), l.browser, l.cookies)); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithCancelCause(r.Context())
-	defer cancel(nil)
-	patience := time.AfterFunc(g.UpstreamTimeout, func() { cancel(errSilent) })
-	defer patience.Stop()
-	out := g.forwarder.outgoing(ctx, r, requestEdit{Body: body})
+	out := g.forwarder.outgoing(r.Context(), r, requestEdit{Body: body})
 	if at.doubtful {
 		if _, err := g.withhold(out, g.logins.in(r.Header)); err != nil {
 			return err
 		}
 	}
-	g.forwarder.send(w, r, out, func(resp *http.Response) error {
-		patience.Stop()
-		return l.observe(resp)
-	})
+	g.sendInTime(w, r, out, l.observe)
 	return nil
 }
 
