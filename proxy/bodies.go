@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -17,11 +18,13 @@ const maxBody = 1 << 20
 // bodyTimeout is how long a body that the gateway reads may take.
 const bodyTimeout = 30 * time.Second
 
-// The bounds of what the bodies that are read take in memory together, in bytes.
-// What is small does not count: no flood of large ones keeps it out.
+// The bounds of what the bodies that are read take in memory together, in bytes,
+// and headers: those that are coming, and those of requests that are at work. What is
+// small does not count: no flood of large ones keeps it out.
 const (
 	smallHeld = 16 << 10
 	maxHeld   = 64 << 20
+	maxHeads  = 32 << 20
 )
 
 var errCrowded = errors.New("too much is being read")
@@ -54,6 +57,44 @@ func (h *held) take(n int) bool {
 	}
 	h.kept += more
 	return h.all.bytes.Add(more) <= h.all.limit
+}
+
+// account is what a connection has of a memory, beyond what is small.
+type account struct {
+	all    *memory
+	mu     sync.Mutex
+	kept   int64
+	closed bool
+}
+
+// hold says that so many bytes are held now; false: there are too many of all.
+func (a *account) hold(bytes int) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	more := int64(bytes) - smallHeld - a.kept
+	if a.closed || more <= 0 {
+		return true
+	}
+	a.kept += more
+	return a.all.bytes.Add(more) <= a.all.limit
+}
+
+func (a *account) release() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.all.bytes.Add(-a.kept)
+	a.kept = 0
+}
+
+// close releases for good. A nil account has nothing.
+func (a *account) close() {
+	if a == nil {
+		return
+	}
+	a.release()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.closed = true
 }
 
 type heldReader struct {

@@ -24,7 +24,7 @@ var errFraming = errors.New("request framing that HTTP/1.1 forbids")
 type ingressConn struct {
 	net.Conn
 	state    framingState
-	line     []byte // beginning of a line that was not complete in one read
+	line     line   // that was not complete in one read
 	left     uint64 // bytes of a body or a chunk that follow
 	trailer  int    // bytes of a trailer so far
 	http11   bool
@@ -34,6 +34,55 @@ type ingressConn struct {
 	broken   atomic.Bool // err is errFraming
 	detached bool        // no HTTP any more
 	err      error
+	head     int      // bytes of a header that is not complete yet
+	held     *account // of all such headers; nil: not counted
+}
+
+// keptLine is how much of a line is kept, in bytes: what decides about framing is
+// shorter, and a line may have as many as a header.
+const keptLine = 4 << 10
+
+// line is a line of the wire as it comes.
+type line struct {
+	begin []byte   // its first bytes
+	size  int      // of all of it
+	end   [11]byte // its last ones, where it is longer than what is kept
+}
+
+// lineOf is a line that came in one piece; its first bytes are b's.
+func lineOf(b []byte) line {
+	l := line{begin: b[:min(len(b), keptLine)], size: len(b)}
+	if !l.whole() {
+		copy(l.end[:], b[len(b)-len(l.end):])
+	}
+	return l
+}
+
+// add takes more of a line.
+func (l *line) add(b []byte) {
+	l.begin = append(l.begin, b[:min(len(b), keptLine-len(l.begin))]...)
+	l.size += len(b)
+	n := min(len(b), len(l.end))
+	copy(l.end[:], l.end[n:])
+	copy(l.end[len(l.end)-n:], b[len(b)-n:])
+}
+
+// whole says whether all of the line is kept.
+func (l *line) whole() bool { return l.size <= keptLine }
+
+func (l *line) hasSuffix(s string) bool {
+	if l.whole() {
+		return bytes.HasSuffix(l.begin, []byte(s))
+	}
+	return bytes.HasSuffix(l.end[:], []byte(s))
+}
+
+// text is the line without its CR, or its beginning.
+func (l *line) text() []byte {
+	if l.whole() {
+		return l.begin[:len(l.begin)-1]
+	}
+	return l.begin
 }
 
 type framingState uint8
@@ -49,7 +98,13 @@ const (
 )
 
 // detach ends the checks; nobody may be reading.
-func (c *ingressConn) detach() { c.detached, c.line = true, nil }
+func (c *ingressConn) detach() { c.detached, c.line = true, line{} }
+
+// Close gives back what is held for the connection.
+func (c *ingressConn) Close() error {
+	c.held.close()
+	return c.Conn.Close()
+}
 
 // CloseWrite passes the end of data on, where the connection can.
 func (c *ingressConn) CloseWrite() error { return closeWrite(c.Conn) }
@@ -69,7 +124,11 @@ func (c *ingressConn) Read(p []byte) (int, error) {
 			}
 			return good, nil
 		}
-		c.between.Store(c.state == inRequestLine && len(c.line) == 0)
+		c.between.Store(c.state == inRequestLine && c.line.size == 0)
+		if !c.account(n) {
+			c.err = errCrowded
+			return 0, c.err
+		}
 	}
 	if err != nil && c.state >= inBody && len(p) > 1 {
 		// A deadline in the middle of a body: no other request can follow. (The
@@ -98,39 +157,52 @@ func (c *ingressConn) follow(b []byte) (int, bool) {
 		}
 		end := bytes.IndexByte(b[i:], '\n')
 		if end < 0 {
-			c.line = append(c.line, b[i:]...)
-			return i, len(c.line) <= maxHeaderBytes+8<<10 // the server gives up before
+			c.line.add(b[i:])
+			return i, c.line.size <= maxHeaderBytes+8<<10 // the server gives up before
 		}
-		line := b[i : i+end]
-		if len(c.line) > 0 {
-			line = append(c.line, line...)
-			c.line = line[:0]
+		if c.line.size == 0 {
+			c.line = lineOf(b[i : i+end])
+		} else {
+			c.line.add(b[i : i+end])
 		}
-		ok := len(line) > 0 && line[len(line)-1] == '\r'
-		if !ok && len(line) == 0 && c.state == inRequestLine {
+		if c.line.size == 0 && c.state == inRequestLine {
 			// A stray LF after a request: the server answers it, or skips it
 			// after a POST, without an end to the request it still works on.
 			return i + end + 1, false
 		}
-		if !ok || !c.endOfLine(line[:len(line)-1]) {
+		if !c.line.hasSuffix("\r") || !c.endOfLine() {
 			return i + end, false
 		}
 		i += end + 1
-		if cap(c.line) > 4<<10 {
-			c.line = nil
-		}
+		c.line = line{}
 	}
 	return len(b), true
 }
 
-// endOfLine takes one line without its CR LF.
-func (c *ingressConn) endOfLine(line []byte) bool {
+// account counts the bytes of headers that are not complete; false: there are too
+// many of all connections'.
+func (c *ingressConn) account(n int) bool {
+	if c.held == nil {
+		return true
+	}
+	if c.state != inHeader && (c.state != inRequestLine || c.line.size == 0) {
+		c.head = 0
+		c.held.release()
+		return true
+	}
+	c.head += n
+	return c.held.hold(c.head)
+}
+
+// endOfLine takes one line, which ends with CR.
+func (c *ingressConn) endOfLine() bool {
+	line := c.line.text()
 	switch c.state {
 	case inRequestLine:
 		if len(line) == 0 {
 			return true
 		}
-		c.http11 = bytes.HasSuffix(line, []byte(" HTTP/1.1"))
+		c.http11 = c.line.hasSuffix(" HTTP/1.1\r")
 		c.coded, c.length, c.left = false, false, 0
 		c.state = inHeader
 	case inHeader:
@@ -149,7 +221,7 @@ func (c *ingressConn) endOfLine(line []byte) bool {
 		size, _, _ := bytes.Cut(line, []byte{';'})
 		size = bytes.TrimRight(size, " \t")
 		n, err := strconv.ParseUint(string(size), 16, 63)
-		if err != nil || size[0] == '+' || len(line) > 4<<10 || bytes.IndexByte(line, '\r') >= 0 {
+		if err != nil || size[0] == '+' || !c.line.whole() || bytes.IndexByte(line, '\r') >= 0 {
 			return false
 		}
 		c.left, c.state = n, inChunk
@@ -164,7 +236,7 @@ func (c *ingressConn) endOfLine(line []byte) bool {
 			c.state = inRequestLine
 			return true
 		}
-		c.trailer += len(line) + 2
+		c.trailer += c.line.size + 1
 		return c.trailer <= maxTrailerBytes && isField(line, bytes.IndexByte(line, ':'))
 	}
 	return true
@@ -190,6 +262,7 @@ func (c *ingressConn) field(line []byte) bool {
 	if !isField(line, colon) {
 		return false
 	}
+	whole := c.line.whole()
 	value := func() string { return string(bytes.Trim(line[colon+1:], " \t")) }
 	switch colon {
 	case len("Content-Length"):
@@ -198,7 +271,7 @@ func (c *ingressConn) field(line []byte) bool {
 		}
 		v := value()
 		n, err := strconv.ParseUint(v, 10, 63)
-		if err != nil || v[0] == '+' || c.length || c.coded {
+		if err != nil || !whole || v[0] == '+' || c.length || c.coded {
 			return false
 		}
 		c.length, c.left = true, n
@@ -206,7 +279,7 @@ func (c *ingressConn) field(line []byte) bool {
 		if !bytes.EqualFold(line[:colon], []byte("Transfer-Encoding")) {
 			return true
 		}
-		if !c.http11 || c.length || c.coded || !strings.EqualFold(value(), "chunked") {
+		if !c.http11 || !whole || c.length || c.coded || !strings.EqualFold(value(), "chunked") {
 			return false
 		}
 		c.coded = true

@@ -33,7 +33,7 @@ func newPublicServer(handler http.Handler, logger *slog.Logger) *http.Server {
 	protocols.SetHTTP1(true)
 	protocols.SetHTTP2(true)
 	return &http.Server{
-		Handler:           publicHandler(handler),
+		Handler:           publicHandler(handler, &memory{limit: maxHeads}),
 		Protocols:         protocols,
 		ReadHeaderTimeout: readHeaderTimeout,
 		IdleTimeout:       idleTimeout,
@@ -85,9 +85,16 @@ func requestIsHere(r *http.Request) bool {
 }
 
 // publicHandler refuses what no handler must see, and makes room for request
-// trailers that are not announced.
-func publicHandler(next http.Handler) http.Handler {
+// trailers that are not announced. heads bounds what the headers of all requests
+// at work take together.
+func publicHandler(next http.Handler, heads *memory) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		held := account{all: heads}
+		defer held.close()
+		if !held.hold(headerSize(r)) {
+			refuseRequest(w, r, http.StatusRequestHeaderFieldsTooLarge)
+			return
+		}
 		if status := unforwardable(r); status != 0 {
 			refuseRequest(w, r, status)
 			return
@@ -97,6 +104,17 @@ func publicHandler(next http.Handler) http.Handler {
 		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+// headerSize is about how much the header of a request takes, in bytes.
+func headerSize(r *http.Request) int {
+	n := len(r.RequestURI)
+	for name, values := range r.Header {
+		for _, v := range values {
+			n += len(name) + len(v)
+		}
+	}
+	return n
 }
 
 // serverLog takes the server's own messages. They can hold bytes of a request,
@@ -126,29 +144,34 @@ func serverEvent(msg string) string {
 // are done before Accept returns a connection, each in its own goroutine,
 // because only then it is known which protocol follows.
 func newIngress(l net.Listener, tc *tls.Config) net.Listener {
+	heads := &memory{limit: maxHeads}
 	if tc == nil {
-		return &plainIngress{l}
+		return &plainIngress{l, heads}
 	}
 	tc = tc.Clone()
 	tc.NextProtos = []string{"h2", "http/1.1"}
 	ctx, cancel := context.WithCancel(context.Background())
-	t := &tlsIngress{Listener: l, config: tc, ctx: ctx, cancel: cancel, ready: make(chan net.Conn), failed: make(chan error, 1)}
+	t := &tlsIngress{Listener: l, heads: heads, config: tc, ctx: ctx, cancel: cancel, ready: make(chan net.Conn), failed: make(chan error, 1)}
 	t.running.Go(t.accept)
 	return t
 }
 
-type plainIngress struct{ net.Listener }
+type plainIngress struct {
+	net.Listener
+	heads *memory
+}
 
 func (l *plainIngress) Accept() (net.Conn, error) {
 	c, err := l.Listener.Accept()
 	if err != nil {
 		return nil, err
 	}
-	return &ingressConn{Conn: c}, nil
+	return &ingressConn{Conn: c, held: &account{all: l.heads}}, nil
 }
 
 type tlsIngress struct {
 	net.Listener
+	heads   *memory
 	config  *tls.Config
 	ctx     context.Context // ends with Close
 	cancel  context.CancelFunc
@@ -191,7 +214,7 @@ func (l *tlsIngress) handshake(c net.Conn) {
 	}
 	var ready net.Conn = tc // HTTP/2: the server wants the *tls.Conn itself
 	if tc.ConnectionState().NegotiatedProtocol != "h2" {
-		ready = &ingressTLSConn{ingressConn{Conn: tc}, tc}
+		ready = &ingressTLSConn{ingressConn{Conn: tc, held: &account{all: l.heads}}, tc}
 	}
 	select {
 	case l.ready <- ready:
