@@ -115,13 +115,13 @@ func (a *answer) redirectError() (code, description string) {
 // whyNot says why no answer came, and which setting may be at fault, without an address that is known already.
 func whyNot(err error) (text, change string) {
 	var (
-		authority  x509.UnknownAuthorityError
-		hostname   x509.HostnameError
-		invalid    x509.CertificateInvalidError
-		record     tls.RecordHeaderError
-		dns        *net.DNSError
-		timeout    net.Error
-		certificat *tls.CertificateVerificationError
+		authority x509.UnknownAuthorityError
+		hostname  x509.HostnameError
+		invalid   x509.CertificateInvalidError
+		record    tls.RecordHeaderError
+		dns       *net.DNSError
+		timeout   net.Error
+		notGood   *tls.CertificateVerificationError
 	)
 	switch {
 	case errors.As(err, &authority):
@@ -130,8 +130,8 @@ func whyNot(err error) (text, change string) {
 		return "its certificate is not for the host in ORT_UPSTREAM_URL", "ORT_UPSTREAM_URL: a name that the certificate has; or give the upstream a certificate for this one"
 	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
 		return "its certificate has ended or is not yet valid", "renew the upstream's certificate, or set the clock of this machine"
-	case errors.As(err, &certificat):
-		return "its certificate is not good: " + plainText(certificat.Err.Error()), "ORT_UPSTREAM_CA_FILE, or the upstream's certificate"
+	case errors.As(err, &notGood):
+		return "its certificate is not good: " + plainText(notGood.Err.Error()), "ORT_UPSTREAM_CA_FILE, or the upstream's certificate"
 	case errors.As(err, &record), strings.Contains(err.Error(), "server gave HTTP response to HTTPS client"):
 		return "it speaks plain HTTP there", "ORT_UPSTREAM_URL: begin it with http://"
 	case errors.As(err, &dns):

@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -167,4 +168,24 @@ func TestSealingKeysFollowTheirFile(t *testing.T) {
 		<-done
 	})
 	watchSealingKeys(t.Context(), &Settings{}, nil, nil) // no file: comes back at once
+}
+
+func TestASecretDoesNotShow(t *testing.T) {
+	s, _ := load(t, with("ORT_ADMIN_TOKEN="+marker+marker)...)
+	var b strings.Builder
+	log := slog.New(slog.NewJSONHandler(&b, nil))
+	log.Info("x", "secret", s.AdminToken, "settings", s)
+	slog.New(slog.NewTextHandler(&b, nil)).Info("x", "secret", s.AdminToken, "settings", *s)
+	hidden := struct{ inside Secret }{s.AdminToken}
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
+		fmt.Fprintf(&b, verb, s.AdminToken)
+		fmt.Fprintf(&b, verb, *s)
+		fmt.Fprintf(&b, verb, hidden)
+	}
+	if strings.Contains(b.String(), marker) || strings.Contains(b.String(), fmt.Sprintf("%x", marker)) {
+		t.Error("the secret is shown: " + b.String())
+	}
+	if !strings.Contains(b.String(), redacted) {
+		t.Error("nothing says that there is one")
+	}
 }
