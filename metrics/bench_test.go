@@ -42,11 +42,11 @@ func BenchmarkExchanged(b *testing.B) {
 	}
 }
 
-func BenchmarkStoreTimer(b *testing.B) {
+func BenchmarkStoreOperation(b *testing.B) {
 	m, _ := newMetrics(b)
 	b.ReportAllocs()
 	for b.Loop() {
-		m.StoreTimer("session").Done(nil)
+		m.StoreOperation("session", nil, time.Millisecond)
 	}
 }
 

@@ -101,12 +101,9 @@ func (m *Metrics) Request(endpoint string, status int) {
 // StoreOperation counts an operation of the store that took d. Of errors, those
 // that Config.NotFound knows have the result "not_found".
 func (m *Metrics) StoreOperation(op string, err error, d time.Duration) {
-	if m != nil {
-		m.storeOperation(storeOperations.index(op), err, d)
+	if m == nil {
+		return
 	}
-}
-
-func (m *Metrics) storeOperation(op int, err error, d time.Duration) {
 	result := storeOK
 	if err != nil {
 		result = storeError
@@ -114,36 +111,9 @@ func (m *Metrics) storeOperation(op int, err error, d time.Duration) {
 			result = storeNotFound
 		}
 	}
-	m.storeOps[op][result].Inc()
-	m.storeDuration.of[op].Observe(seconds(d))
-}
-
-// StoreTimer is an operation of the store under way.
-type StoreTimer struct {
-	m     *Metrics
-	op    int
-	start time.Time
-}
-
-// StoreTimer starts the clock of an operation, to be stopped by Done:
-//
-//	t := m.StoreTimer("session")
-//	s, err := store.Session(ctx, id)
-//	t.Done(err)
-//
-// On a nil *Metrics the clock is not even read.
-func (m *Metrics) StoreTimer(op string) StoreTimer {
-	if m == nil {
-		return StoreTimer{}
-	}
-	return StoreTimer{m, storeOperations.index(op), m.now()}
-}
-
-// Done counts the operation as [Metrics.StoreOperation] does.
-func (t StoreTimer) Done(err error) {
-	if t.m != nil {
-		t.m.storeOperation(t.op, err, t.m.now().Sub(t.start))
-	}
+	i := storeOperations.index(op)
+	m.storeOps[i][result].Inc()
+	m.storeDuration.of[i].Observe(seconds(d))
 }
 
 // UpstreamUp says whether the upstream answers.

@@ -94,7 +94,7 @@ type Config struct {
 	SessionsActive, SessionsOwing, TransactionsWaiting, ReplayEntries, EventsStreams func() float64
 	StoreSize, StoreDiskFree                                                         func() float64 // bytes
 
-	Now func() time.Time // for StoreTimer; nil: time.Now
+	Now func() time.Time // for Timed; nil: time.Now
 }
 
 // Metrics counts. A nil *Metrics counts nothing.
