@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -54,5 +55,63 @@ func TestKeptCopies(t *testing.T) {
 	}
 	if len(got) != len(want) {
 		t.Errorf("there are %v", slices.Sorted(maps.Keys(got)))
+	}
+}
+
+// A file appears whole or not at all, and no other is touched.
+func TestWriteNew(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "out")
+	broken := errors.New("broken")
+	if err := writeNew(path, func(w io.Writer) error { io.WriteString(w, "half"); return broken }); err != broken {
+		t.Errorf("got %v", err)
+	}
+	if left, _ := os.ReadDir(dir); len(left) != 0 {
+		t.Errorf("left: %v", left)
+	}
+	if err := writeNew(path, text("whole")); err != nil {
+		t.Fatal(err)
+	}
+	if err := writeNew(path, func(io.Writer) error { t.Error("what has no place is asked for"); return nil }); err == nil || !strings.Contains(err.Error(), "is there already") {
+		t.Errorf("got %v", err)
+	}
+	if b, err := os.ReadFile(path); err != nil || string(b) != "whole" {
+		t.Errorf("got %q, %v", b, err)
+	}
+	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("got %v, %v", info, err)
+	}
+}
+
+// What appears meanwhile is somebody's too.
+func TestWriteNewWhereAnotherWrites(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "out")
+	err := writeNew(path, func(io.Writer) error { return os.WriteFile(path, []byte("another's"), 0o600) })
+	if err == nil || !strings.Contains(err.Error(), path+" is there already") {
+		t.Errorf("got %v", err)
+	}
+	if b, err := os.ReadFile(path); err != nil || string(b) != "another's" {
+		t.Errorf("got %q, %v", b, err)
+	}
+}
+
+// A copy that cannot go on to the next number stays where it is, and the fault names it once.
+func TestKeptCopiesThatCannotMove(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "copy")
+	if err := writeKept(path, 2, text("monday")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.MkdirAll(filepath.Join(path+".1", "inside"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := writeKept(path, 2, text("tuesday")); err == nil || err.Error() != path+": file exists" {
+		t.Errorf("got %v", err)
+	}
+	if b, err := os.ReadFile(path); err != nil || string(b) != "monday" {
+		t.Errorf("got %q, %v", b, err)
+	}
+	if left, _ := filepath.Glob(filepath.Join(dir, ".copy.*")); len(left) != 0 {
+		t.Errorf("left: %v", left)
 	}
 }

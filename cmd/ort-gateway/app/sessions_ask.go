@@ -14,6 +14,9 @@ import (
 	"time"
 )
 
+// errUnreadable: JSON, but not as a gateway of this version answers.
+var errUnreadable = errors.New("the gateway's answer cannot be read: is it of the same version as this program?")
+
 // pageOfList is how many sessions list asks for at a time.
 const pageOfList = 500
 
@@ -150,7 +153,7 @@ func runSessionsShow(ctx context.Context, p process, f *sessionFlags, arguments 
 	}
 	var s listedSession
 	if err := json.Unmarshal(raw, &s); err != nil {
-		return p.fail(errors.New("the gateway's answer cannot be read"))
+		return p.fail(errUnreadable)
 	}
 	return p.printed(printSession(p.stdout, &s, time.Now()))
 }
@@ -188,12 +191,11 @@ func runSessionsEnd(ctx context.Context, p process, f *sessionFlags, arguments [
 	var raw json.RawMessage
 	var answer struct{ Ended int }
 	err := c.read(ctx, http.MethodDelete, path, f.query(), &raw)
-	if err == nil {
-		err = json.Unmarshal(raw, &answer)
-	}
 	switch {
 	case err != nil:
 		return p.fail(err)
+	case json.Unmarshal(raw, &answer) != nil:
+		return p.fail(errUnreadable)
 	case f.json:
 		return p.printed(printLines(p.stdout, []json.RawMessage{raw}))
 	case answer.Ended == 0:

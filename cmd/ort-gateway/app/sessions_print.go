@@ -2,7 +2,6 @@ package app
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -34,7 +33,7 @@ func (t *sessionTable) page(page []json.RawMessage) error {
 	for _, raw := range page {
 		var s listedSession
 		if err := json.Unmarshal(raw, &s); err != nil {
-			return errors.New("the gateway's answer cannot be read")
+			return errUnreadable
 		}
 		rows = append(rows, sessionRow(&s, t.now))
 	}

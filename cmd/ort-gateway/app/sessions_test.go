@@ -2,6 +2,7 @@ package app
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -118,6 +119,16 @@ func TestImportOfACutFile(t *testing.T) {
 			t.Errorf("the first %d of %d bytes were taken for whole", n, len(whole))
 		}
 	}
+	half, to := filepath.Join(dir, "half"), filepath.Join(dir, "to.db")
+	if err := os.WriteFile(half, whole[:len(whole)/2], 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out, errs, code := move(t, "import", to, keys, half); code != exitFailed || out != "" || errs != "ort-gateway: "+half+": it was cut off: copy or export it again\n" {
+		t.Errorf("half a file: exit code %d: %s%s", code, out, errs)
+	}
+	if _, err := os.Stat(to); err == nil {
+		t.Error("a store was made of half a file")
+	}
 	var end moveEnd
 	records := 0
 	for _, err := range readExport(bytes.NewReader(whole), ring, &end) {
@@ -128,6 +139,78 @@ func TestImportOfACutFile(t *testing.T) {
 	}
 	if records != 201 || end.Sessions != 200 || end.Notes != 1 {
 		t.Errorf("%d records, %+v", records, end)
+	}
+}
+
+// Nothing that is sealed, but not an export as this version writes it, is taken; the store is not even made for it.
+func TestImportOfWhatIsNoExport(t *testing.T) {
+	dir, keys := t.TempDir(), seal.NewKey()
+	ring, err := seal.ParseKeys(keys)
+	if err != nil {
+		t.Fatal(err)
+	}
+	framed := func(b []byte) []byte { return append(binary.AppendUvarint(nil, uint64(len(b))), b...) }
+	last := func(text string) []byte { return framed(append([]byte{moveKind}, text...)) }
+	now := time.Now()
+	note := framed(sessions.EncodeMoved(&sessions.Moved{Note: &sessions.HashedNote{Kind: sessions.NoteDeadCookie, Hash: sessions.HashNote("a"), At: now, Until: now.Add(time.Hour)}}))
+	const cut, damaged = "it was cut off: copy or export it again", "it is damaged, or "
+	for name, c := range map[string]struct {
+		frames []byte
+		want   string
+	}{
+		"nothing":                     {nil, cut},
+		"no last frame":               {note, cut},
+		"half a length":               {[]byte{0x80}, cut},
+		"half a frame":                {note[:len(note)-1], cut},
+		"half of the last frame":      {slices.Concat(note, []byte{200, 1, moveKind}), cut},
+		"an empty frame":              {[]byte{0}, damaged},
+		"a frame without end":         {binary.AppendUvarint(nil, maxFrame+1), damaged},
+		"a length of no number":       {bytes.Repeat([]byte{0xff}, 11), ""},
+		"a record of no kind":         {slices.Concat(framed([]byte("?")), last(`{"version":1}`)), ""},
+		"a last frame that is none":   {last(`{`), damaged},
+		"a version before the first":  {last(`{"version":0}`), damaged},
+		"a later version":             {last(`{"version":2}`), "a newer version of ort-gateway exported it"},
+		"a session that is not there": {slices.Concat(note, last(`{"version":1,"sessions":1,"notes":1}`)), damaged},
+		"a note too few":              {slices.Concat(note, last(`{"version":1,"notes":2}`)), damaged},
+		"a note too many":             {slices.Concat(note, last(`{"version":1}`)), damaged},
+		"more behind the end":         {slices.Concat(last(`{"version":1}`), []byte{1}), damaged},
+	} {
+		t.Run(name, func(t *testing.T) {
+			file, to := filepath.Join(dir, "file"), filepath.Join(dir, "to.db")
+			var b bytes.Buffer
+			w, err := ring.Box("move").NewWriter(&b)
+			if err == nil {
+				_, err = w.Write(c.frames)
+			}
+			if err == nil {
+				err = w.Close()
+			}
+			if err == nil {
+				err = os.WriteFile(file, b.Bytes(), 0o600)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			out, errs, code := move(t, "import", to, keys, file)
+			if code != exitFailed || out != "" || strings.Count(errs, "\n") != 1 || !strings.Contains(errs, file+": ") || !strings.Contains(errs, c.want) {
+				t.Errorf("exit code %d: %s%s, want %q", code, out, errs, c.want)
+			}
+			if _, err := os.Stat(to); err == nil {
+				t.Error("a store was made")
+			}
+		})
+	}
+}
+
+// A file of a format to come is no damage.
+func TestExportFaults(t *testing.T) {
+	for err, want := range map[error]string{
+		seal.ErrNewer: "a newer version", sessions.ErrVersion: "a newer version", seal.ErrCut: "cut off", seal.ErrOpen: "damaged", sessions.ErrDamaged: "damaged",
+		seal.ErrForeign: "no export", io.ErrNoProgress: io.ErrNoProgress.Error(),
+	} {
+		if got := exportFault(fmt.Errorf("reading: %w", err)).Error(); !strings.Contains(got, want) {
+			t.Errorf("%v: %s", err, got)
+		}
 	}
 }
 
@@ -211,32 +294,15 @@ func TestSpans(t *testing.T) {
 			t.Errorf("%v: got %q, want %q", d, got, want)
 		}
 	}
-}
-
-// A file appears whole or not at all, and no other is touched.
-func TestWriteNew(t *testing.T) {
-	dir := t.TempDir()
-	path := filepath.Join(dir, "out")
-	broken := fmt.Errorf("broken")
-	if err := writeNew(path, func(w io.Writer) error { io.WriteString(w, "half"); return broken }); err != broken {
-		t.Errorf("got %v", err)
+	if got := ago(now, time.Time{}); got != "-" {
+		t.Errorf("never: %q", got)
 	}
-	if left, _ := os.ReadDir(dir); len(left) != 0 {
-		t.Errorf("left: %v", left)
+	for d, want := range map[time.Duration]string{-time.Second: "now", 0: "now", time.Minute: "in 1m"} {
+		if got := until(now, now.Add(d)); got != want {
+			t.Errorf("until %v: got %q, want %q", d, got, want)
+		}
 	}
-	write := func(text string) func(io.Writer) error {
-		return func(w io.Writer) error { _, err := io.WriteString(w, text); return err }
-	}
-	if err := writeNew(path, write("whole")); err != nil {
-		t.Fatal(err)
-	}
-	if err := writeNew(path, write("other")); err == nil || !strings.Contains(err.Error(), "is there already") {
-		t.Errorf("got %v", err)
-	}
-	if b, err := os.ReadFile(path); err != nil || string(b) != "whole" {
-		t.Errorf("got %q, %v", b, err)
-	}
-	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
-		t.Errorf("got %v, %v", info, err)
+	if s := (&listedSession{Idle: now, Absolute: now.Add(time.Hour)}); !s.expires().Equal(now) {
+		t.Errorf("the idle deadline is the next: %v", s.expires())
 	}
 }
