@@ -34,7 +34,8 @@ func guide(t *testing.T, title string) (env map[string]string, text string) {
 func follow(t *testing.T, st *stack, env map[string]string, one, two string) {
 	t.Helper()
 	here := strings.NewReplacer("https://id.example.com/realms/myrealm", st.issuer, "https://id.example.com", st.issuer,
-		"http://127.0.0.1:8081", st.upstream, "/var/lib/ort/sessions.db", st.database())
+		"http://127.0.0.1:8081", st.upstream, "/var/lib/ort/sessions.db", st.database(),
+		"its_session", "demo_idp_session")
 	settings := map[string]string{"ORT_LISTEN_ADDR": st.env["ORT_LISTEN_ADDR"], "ORT_ADMIN_ADDR": st.env["ORT_ADMIN_ADDR"]}
 	for name, value := range env {
 		settings[name] = here.Replace(value)
@@ -73,6 +74,15 @@ func TestGuideForOIDCProvider(t *testing.T) {
 		env[name] = st.env[name]
 	}
 	follow(t, st, env, "app-one", "app-two")
+}
+
+// Any other provider, here the demo's.
+func TestGuideForAnyOther(t *testing.T) {
+	env, text := guide(t, "Any other")
+	if !strings.Contains(text, "/_ort/backchannel-logout") || env["ORT_UPSTREAM_LOGIN_COOKIES"] == "" {
+		t.Fatalf("the guide has %v", env)
+	}
+	follow(t, startStack(t, setup{embedded: true}), env, "app-one", "app-two")
 }
 
 func keycloakGuide(t *testing.T, kc *keycloak) {

@@ -32,6 +32,27 @@ func TestKeycloakSDKs(t *testing.T) {
 		})
 	}
 	t.Run("auth0-spa-js, popup and hidden frame", func(t *testing.T) { keycloakMessages(t, kc) })
+	t.Run("auth0-spa-js, several audiences", func(t *testing.T) { keycloakAudiences(t, kc) })
+}
+
+// One ORT for several APIs (MRRT): Keycloak passes over audience, whose tokens are for what its mappers say; the gateway
+// holds the SDK to those that are listed.
+func keycloakAudiences(t *testing.T, kc *keycloak) {
+	const first, second = "https://one.api.test", "https://two.api.test"
+	one := startSPA(t, "one", "auth0")
+	kc.allow(t, "spa", one.origin)
+	st := kc.stack(t, map[string]string{"ORT_AUTH0_PATHS": "true", "ORT_AUDIENCES": first + "," + second})
+	one.config.Store(&spaConfig{Origin: st.origin, Domain: st.origin, Issuer: st.issuer, ClientID: "spa", Cache: "localstorage", Audience: first})
+	tab := open(t, chromium(t), one)
+	tab.login("alice", true)
+	for _, audience := range []string{second, first, second} {
+		must[any](tab, `spa.exchangeFor('`+audience+`')`)
+	}
+	must[any](tab, `Promise.all([1, 2, 3, 4].map((n) => spa.exchangeFor(n % 2 ? '`+first+`' : '`+second+`')))`)
+	if refused := must[string](tab, `spa.exchangeFor('https://three.api.test').then(() => 'a token', (err) => err.error)`); refused != "invalid_target" {
+		t.Errorf("an API that is not listed: %q", refused)
+	}
+	distinct(t, must[[]string](tab, `spa.several(2)`), 2)
 }
 
 // response_mode=web_message at Keycloak: the form in a popup. To the hidden frame of an app on another site this browser
