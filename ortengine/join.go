@@ -103,6 +103,9 @@ func (j *join) over(ctx context.Context, here []sessions.Session) (bool, error) 
 	if j.endedSince(here) {
 		return true, nil
 	}
+	if left := j.left(); !left.IsZero() && j.renewals.overSince(j.cookies, left, j.now()) {
+		return true, nil
+	}
 	return j.loggedOut(ctx)
 }
 

@@ -63,6 +63,9 @@ func (e *Engine) livingOf(ctx context.Context, places []string, b sessions.Brows
 // they are those of the browser's marked sessions of which no cookie was seen: the
 // redirect with their code was none.
 func (e *Engine) CookiesExpired(ctx context.Context, b sessions.BrowserID, sent []sessions.CookieHash, atEndSession bool) error {
+	if atEndSession {
+		e.renewals.note(sent, nil, e.now()) // a code of theirs may be on its way
+	}
 	living, err := e.livingOf(ctx, nil, "", sent)
 	if err == nil && len(living) == 0 && b != "" {
 		atEndSession = false

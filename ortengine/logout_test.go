@@ -88,6 +88,41 @@ func TestLogoutWithoutAKnownCookie(t *testing.T) {
 	}
 }
 
+// The user logs out in another tab before the app has exchanged its first code:
+// there is no session yet that could end.
+func TestLogoutBeforeTheFirstCodeExchange(t *testing.T) {
+	for _, row := range []struct {
+		name    string
+		expires []sessions.CookieHash
+		at      bool
+		ends    bool
+	}{
+		{"the cookie that the code came with", cookies("k1"), true, true},
+		{"one that took its place", cookies("k2"), true, true},
+		{"another's", cookies("k3"), true, false},
+		{"no logout", cookies("k1"), false, false},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, f *fixture) {
+				l := login{browser: "b", tells: user("alice", "sid", time.Now()), cookies: cookies("k1")}
+				tx := f.begin(&l)
+				time.Sleep(time.Second)
+				f.sets(cookies("k1"), cookies("k2"))
+				f.ok(f.CookiesExpired(f.Context(), "b", row.expires, row.at))
+				issued, err := f.redeem(&l, tx)
+				if row.ends {
+					f.refused(err, 400, ortengine.InvalidGrant, "The login that this authorization code came of has ended", "refused_ended")
+				} else {
+					f.ok(err)
+					f.works(issued.Token)
+				}
+				time.Sleep(time.Second)
+				f.works(f.login(login{browser: "b", tells: user("alice", "sid", time.Now()), cookies: cookies("k1")}).Token) // used again
+			})
+		})
+	}
+}
+
 func TestLogoutMarkLastsTenMinutes(t *testing.T) {
 	inBubble(t, func(t *testing.T, f *fixture) {
 		ort := f.aliceIn("b")

@@ -12,10 +12,10 @@ import (
 // maxRenewals bounds the renewals that are remembered: strangers can cause some.
 const maxRenewals = 10_000
 
-// renewals remember for a moment which login cookies took the place of which. A
-// session is known by its cookies only once its code was exchanged: what another
-// page of the browser does to them while the code is on its way would be missed.
-// They are in this process alone, as long as a code may be.
+// renewals remember for a moment which login cookies took the place of which, and
+// which a logout expired. A session is known by its cookies only once its code was
+// exchanged: what another page of the browser does to them while the code is on its
+// way would be missed. They are in this process alone, as long as a code may be.
 type renewals struct {
 	mu    sync.Mutex
 	next  map[sessions.CookieHash]*renewal
@@ -23,10 +23,12 @@ type renewals struct {
 }
 
 type renewal struct {
-	by []sessions.CookieHash
-	at time.Time // of the newest
+	by   []sessions.CookieHash
+	at   time.Time // of the newest
+	over time.Time // when a logout expired it, zero: none did
 }
 
+// note says what took the place of some cookies; nothing: a logout expired them.
 func (r *renewals) note(sent, set []sessions.CookieHash, now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -43,8 +45,24 @@ func (r *renewals) note(sent, set []sessions.CookieHash, now time.Time) {
 			n = &renewal{}
 			r.next[old], r.order = n, append(r.order, old)
 		}
+		if len(set) == 0 {
+			n.over = now
+			continue
+		}
 		n.by, n.at = newest(n.by, set), now
 	}
+}
+
+// overSince says whether a logout expired one of some cookies, or of what took
+// their place, after a moment.
+func (r *renewals) overSince(cookies []sessions.CookieHash, at, now time.Time) bool {
+	all := append(r.of(cookies, now), cookies...)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.ContainsFunc(all, func(c sessions.CookieHash) bool {
+		n := r.next[c]
+		return n != nil && n.over.After(at) && now.Sub(n.over) < endedMemory
+	})
 }
 
 // of are all that took the place of some cookies since, the newest last.

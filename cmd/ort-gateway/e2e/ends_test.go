@@ -22,6 +22,7 @@ var ends = []struct {
 	{"an ORT posted to the end-session endpoint", ortAtEndSession},
 	{"a renewal in flight when the session ends is dead", renewalInFlight},
 	{"a logout after a login by form_post", logoutAfterFormPost},
+	{"a logout before the code exchange", logoutBeforeExchange},
 }
 
 func TestEndsOfSessions(t *testing.T) {
@@ -267,4 +268,17 @@ func logoutAfterFormPost(t *testing.T, st *stack, one, _ string) {
 		}
 		a.dead(t)
 	}
+}
+
+// The user logs out in another tab while the app's code is still on its way: it is worth nothing.
+func logoutBeforeExchange(t *testing.T, st *stack, one, _ string) {
+	a := st.app(one, nil)
+	code := a.code(t, nil)
+	verifier := a.lastVerifier
+	a.logout(t, url.Values{"client_id": {a.id}, "post_logout_redirect_uri": {a.bye()}}, true)
+	if got, err := a.redeem(code, verifier); err != nil || got.Error != "invalid_grant" {
+		t.Errorf("the code exchange after the logout: %v %v", got, err)
+	}
+	a.login(t)
+	a.works(t)
 }
