@@ -2,7 +2,6 @@ package chart
 
 import (
 	"bytes"
-	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -131,48 +130,76 @@ func TestProgramTakesWhatIsRendered(t *testing.T) {
 
 func startWith(t *testing.T, path, files string, container core.Container) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, path)
-	data := t.TempDir()
-	admin := freeAddress(t)
-	for _, variable := range container.Env {
+	serve(t, path, files, container).stop(t)
+}
+
+// served is the program at work with the environment of a container.
+type served struct {
+	cmd         *exec.Cmd
+	ended       chan error
+	out         *bytes.Buffer // to be read once it ended
+	admin, data string
+}
+
+// local gives an environment of a container on this machine: data stands for /data.
+func local(variables []core.EnvVar, files, data string, own map[string]string) (env []string) {
+	for _, variable := range variables {
 		value := strings.NewReplacer("/run/ort", files, "bolt:/data", "bolt:"+data).Replace(variable.Value)
-		switch variable.Name {
-		case "ORT_LISTEN_ADDR":
-			value = freeAddress(t)
-		case "ORT_ADMIN_ADDR":
-			value = admin
-		case "ORT_SHUTDOWN_DELAY": // how long it is, other tests look at
-			value = "1ms"
+		if instead, ok := own[variable.Name]; ok {
+			value = instead
 		}
-		cmd.Env = append(cmd.Env, variable.Name+"="+value)
+		env = append(env, variable.Name+"="+value)
 	}
-	var out bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &out
-	if err := cmd.Start(); err != nil {
+	return env
+}
+
+func serve(t *testing.T, path, files string, container core.Container) *served {
+	t.Helper()
+	s := &served{cmd: exec.Command(path), ended: make(chan error, 1), out: &bytes.Buffer{}, admin: freeAddress(t), data: t.TempDir()}
+	s.cmd.Env = local(container.Env, files, s.data, map[string]string{
+		"ORT_LISTEN_ADDR": freeAddress(t), "ORT_ADMIN_ADDR": s.admin, "ORT_SHUTDOWN_DELAY": "1ms", // how long it is, other tests look at
+	})
+	s.cmd.Stdout, s.cmd.Stderr = s.out, s.out
+	if err := s.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
-	for alive := false; !alive; {
+	over := make(chan struct{})
+	go func() {
+		s.ended <- s.cmd.Wait()
+		close(over)
+	}()
+	t.Cleanup(func() {
+		_ = s.cmd.Process.Kill()
+		<-over
+	})
+	for deadline := time.Now().Add(30 * time.Second); ; {
 		select {
-		case err := <-ended:
-			t.Fatalf("ended at its start: %v\n%s", err, out.String())
+		case err := <-s.ended:
+			t.Fatalf("ended at its start: %v\n%s", err, s.out.String())
 		case <-time.After(10 * time.Millisecond):
-			resp, err := http.Get("http://" + admin + container.StartupProbe.HTTPGet.Path)
-			if err == nil {
-				resp.Body.Close()
-				alive = resp.StatusCode == http.StatusOK
+		}
+		resp, err := http.Get("http://" + s.admin + container.StartupProbe.HTTPGet.Path)
+		if err == nil {
+			resp.Body.Close()
+			if resp.StatusCode == http.StatusOK {
+				return s
 			}
 		}
+		if time.Now().After(deadline) {
+			t.Fatalf("not alive: %v", err)
+		}
 	}
-	_ = cmd.Process.Signal(os.Interrupt)
-	if err := <-ended; err != nil {
-		t.Errorf("ending: %v\n%s", err, out.String())
+}
+
+// stop ends it as the kubelet does: with 0, and without a warning before.
+func (s *served) stop(t *testing.T) {
+	t.Helper()
+	_ = s.cmd.Process.Signal(os.Interrupt)
+	if err := <-s.ended; err != nil {
+		t.Errorf("ending: %v\n%s", err, s.out.String())
 	}
-	if strings.Contains(out.String(), `"warning"`) {
-		t.Errorf("warned:\n%s", out.String())
+	if strings.Contains(s.out.String(), `"warning"`) {
+		t.Errorf("warned:\n%s", s.out.String())
 	}
 }
 
