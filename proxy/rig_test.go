@@ -87,10 +87,10 @@ func startRig(t testing.TB, direct bool, options ...rigOption) *rig {
 	at, _ := url.Parse(address)
 	origin, _ := url.Parse(public)
 	logger := slog.New(slog.NewTextHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	e := ortengine.Config{Keys: keys, Idle: time.Hour, Absolute: 8 * time.Hour, Login: time.Hour, Upstream: 5 * time.Second, Logger: logger}
+	e := ortengine.Config{Keys: keys, Idle: time.Hour, Absolute: 8 * time.Hour, Login: time.Hour, Upstream: time.Minute, Logger: logger}
 	c := Config{
 		Public: origin, Issuers: []string{public}, Upstream: at, Transport: transport, Cookies: keys.Box("cookie"),
-		LoginCookies: []string{"idp"}, DPoPAlgs: []string{"ES256"}, Absolute: 8 * time.Hour, UpstreamTimeout: 5 * time.Second,
+		LoginCookies: []string{"idp"}, DPoPAlgs: []string{"ES256"}, Absolute: 8 * time.Hour, UpstreamTimeout: time.Minute,
 		MaxStreams: 100, Logger: logger,
 		Keys: &upstream.Keys{Upstream: at, Client: transport, Now: time.Now, Logger: logger},
 	}
