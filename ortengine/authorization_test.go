@@ -367,6 +367,11 @@ func TestPolicy(t *testing.T) {
 		{"online only", (&ortengine.Policy{OnlineOnly: list("a")}).IsOnlineOnly("a"), true},
 		{"online only, all", (&ortengine.Policy{OnlineOnly: list("*")}).IsOnlineOnly("a"), true},
 		{"online only, all of the clients", (&ortengine.Policy{OnlineOnly: list("*"), Clients: list("a")}).IsOnlineOnly("b"), false},
+		{"online only, in another case", (&ortengine.Policy{OnlineOnly: list("spa")}).IsOnlineOnly("SPA"), true},
+		{"online only, with white space", (&ortengine.Policy{OnlineOnly: list("spa")}).IsOnlineOnly(" spa\t"), true},
+		{"online only, with a NUL", (&ortengine.Policy{OnlineOnly: list("spa")}).IsOnlineOnly("spa\x00x"), true},
+		{"online only, all of the clients, in another case", (&ortengine.Policy{OnlineOnly: list("*"), Clients: list("a")}).IsOnlineOnly("A "), true},
+		{"online only, no client", (&ortengine.Policy{OnlineOnly: list("*")}).IsOnlineOnly("\x00"), false},
 	} {
 		if row.got != row.want {
 			t.Errorf("%s: got %v", row.name, row.got)

@@ -1,6 +1,9 @@
 package ortengine
 
-import "slices"
+import (
+	"slices"
+	"strings"
+)
 
 // Policy says which clients may get what. An empty list allows all, but for
 // Confidential and OnlineOnly, where it names none.
@@ -36,10 +39,18 @@ func (p *Policy) IsConfidential(client string, authenticates bool) bool {
 	return client != "*" && slices.Contains(p.Confidential, client) || authenticates && slices.Contains(p.Confidential, "*")
 }
 
-// IsOnlineOnly says whether a client gets refresh tokens as ORTs alone.
+// IsOnlineOnly says whether a client gets refresh tokens as ORTs alone. Its name
+// is compared as an upstream's database may: without regard to case, white space
+// around it, and what stands behind a NUL. Else SPA would get what spa does not.
 func (p *Policy) IsOnlineOnly(client string) bool {
-	return slices.Contains(p.OnlineOnly, client) ||
-		slices.Contains(p.OnlineOnly, "*") && p.AllowsClient(client)
+	if len(p.OnlineOnly) == 0 {
+		return false
+	}
+	client, _, _ = strings.Cut(client, "\x00")
+	client = strings.TrimSpace(client)
+	is := func(name string) bool { return strings.EqualFold(strings.TrimSpace(name), client) }
+	return slices.ContainsFunc(p.OnlineOnly, is) ||
+		slices.Contains(p.OnlineOnly, "*") && client != "" && (len(p.Clients) == 0 || slices.ContainsFunc(p.Clients, is))
 }
 
 // HasOnlineOnly says whether there is any such client.

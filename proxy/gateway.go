@@ -301,12 +301,13 @@ func (g *Gateway) refuse(w http.ResponseWriter, r *http.Request, at *location, e
 	writeError(w, e)
 }
 
-// badGateway answers for an upstream that cannot be reached.
+// badGateway answers for an upstream that cannot be reached. Of the path the log
+// gets no ";…": servlet containers keep a session's cookie there.
 func (g *Gateway) badGateway(w http.ResponseWriter, r *http.Request, err error) {
 	if r.Context().Err() != nil { // the client left: nobody reads this
 		panic(http.ErrAbortHandler)
 	}
-	g.Logger.LogAttrs(g.forwarder.withIDs(r).Context(), slog.LevelWarn, "the upstream does not answer", slog.String("path", r.URL.Path), slog.Any("error", err))
+	g.Logger.LogAttrs(g.forwarder.withIDs(r).Context(), slog.LevelWarn, "the upstream does not answer", slog.String("path", string(cutParameters([]byte(r.URL.Path)))), slog.Any("error", err))
 	var e *ortengine.Error
 	if !errors.As(err, &e) {
 		g.Metrics.Request("forward", http.StatusBadGateway)

@@ -168,6 +168,7 @@ func TestTokenAnswersOfOnlineOnlyClients(t *testing.T) {
 		{"not named", "grant_type=%G", nil, false},
 		{"not named, with another scheme", "grant_type=%G", []string{"Authorization", "Bearer x"}, false},
 		{"a name that the upstream does not decode", "grant_type=%G", []string{"Authorization", basic}, false},
+		{"in another case, for a database that knows none", "client_id=SPA+&grant_type=%G", nil, false},
 		{"another client", "client_id=other&grant_type=%G", nil, true},
 	} {
 		for _, grant := range []string{"authorization_code", "refresh_token", "password", "urn:ietf:params:oauth:grant-type:token-exchange"} {

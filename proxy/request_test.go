@@ -135,6 +135,11 @@ func TestLogHoldsNoSecrets(t *testing.T) {
 	a.exchange()
 	r.says(200, `SECRET-body`)
 	r.app().login2()
+	r.does(func(http.ResponseWriter, *http.Request, string) { panic(http.ErrAbortHandler) })
+	r.do(http.MethodGet, "/page;jsessionid=SECRET-session/a%3BSECRET?x=SECRET-query", "")
+	if log := r.log.String(); !strings.Contains(log, "/page/a") {
+		t.Errorf("the log has not whose answer was lost\n%s", log)
+	}
 	if log := r.log.String(); strings.Contains(log, "SECRET") || strings.Contains(log, "ORT1.") || !strings.Contains(log, "request refused") {
 		t.Errorf("the log has\n%s", log)
 	}
