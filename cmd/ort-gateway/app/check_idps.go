@@ -68,9 +68,12 @@ func (i *idpKind) say(w word, t *target, client string) string {
 	return strings.NewReplacer("{origin}", origin, "{issuer}", t.issuer, "{client}", named, "{url}", origin+backChannelPath).Replace(text)
 }
 
+// kinds are those that are known, in the order in which they are looked for.
+var kinds = []*idpKind{&keycloak, &authentik, &zitadel, &authelia, &hydra, &dex, &oidcProvider}
+
 // recognise tells the identity provider by its metadata; the first that fits.
 func recognise(d *document) *idpKind {
-	for _, i := range []*idpKind{&keycloak, &authentik, &zitadel, &authelia, &hydra, &dex, &oidcProvider} {
+	for _, i := range kinds {
 		if i.known(d) {
 			return i
 		}

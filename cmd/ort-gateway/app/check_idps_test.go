@@ -88,6 +88,8 @@ func TestCheckWordsOfEachProvider(t *testing.T) {
 		{"offline tokens at Keycloak", atKeycloak, nil, []string{"ORT_UPSTREAM_SCOPE=offline_access"}, "warn upstream scope: … outlives the login … change: leave ORT_UPSTREAM_SCOPE unset"},
 		{"any client at Keycloak", atKeycloak, nil, []string{"ORT_CONFIDENTIAL_CLIENTS=*"}, "fail confidential clients: … Keycloak takes any secret from a public client"},
 		{"Keycloak's cookie", atKeycloak, nil, []string{"ORT_UPSTREAM_LOGIN_COOKIES=x"}, "warn login cookies: Keycloak's login is in KEYCLOAK_IDENTITY, … change: ORT_UPSTREAM_LOGIN_COOKIES=KEYCLOAK_IDENTITY"},
+		{"no cookie is known", atZitadel, nil, nil, "skip login cookies: … ORT_UPSTREAM_LOGIN_COOKIES must name it"},
+		{"one is named", atZitadel, nil, []string{"ORT_UPSTREAM_LOGIN_COOKIES=KEYCLOAK_SESSION,zitadel"}, "skip login cookies: … whether it is zitadel, as ORT_UPSTREAM_LOGIN_COOKIES says"},
 		{"oidc-provider without offline_access", atProvider, map[string]any{"scopes_supported": []string{"openid"}}, nil, "fail upstream scope: … change: configuration scopes: ['openid', 'offline_access']"},
 		{"oidc-provider's consent", atProvider, nil, nil, "warn consent: … change: ORT_UPSTREAM_CONSENT=true"},
 		{"oidc-provider without revocation", atProvider, map[string]any{"revocation_endpoint": ""}, nil, "warn revocation: … change: configuration features.revocation.enabled: true"},

@@ -115,6 +115,10 @@ func (c *checker) checkEndSession(_ context.Context, t *target) {
 
 // checkLoginCookies looks whether the gateway will know the IdP's login by its cookie.
 func (c *checker) checkLoginCookies(_ context.Context, t *target) {
+	if own := c.ownLoginCookies(); len(t.idp.cookies) == 0 && len(own) > 0 {
+		t.skip("login cookies", "which cookie carries this IdP's login is not known here; whether it is "+strings.Join(own, " or ")+", as ORT_UPSTREAM_LOGIN_COOKIES says, a login in a browser shows")
+		return
+	}
 	if len(t.idp.cookies) == 0 {
 		t.skip("login cookies", "which cookie carries this IdP's login is not known here; ORT_UPSTREAM_LOGIN_COOKIES must name it (a login in a browser shows it), or every end of a session asks this browser to log in again")
 		return
@@ -127,6 +131,15 @@ func (c *checker) checkLoginCookies(_ context.Context, t *target) {
 	}
 	t.note(levelWarn, "login cookies", t.idp.name+"'s login is in "+strings.Join(t.idp.cookies, " or ")+", unless it was renamed there; none of these is in ORT_UPSTREAM_LOGIN_COOKIES",
 		"ORT_UPSTREAM_LOGIN_COOKIES="+t.idp.cookies[0])
+}
+
+// ownLoginCookies are the names in ORT_UPSTREAM_LOGIN_COOKIES that are of no identity provider known here.
+func (c *checker) ownLoginCookies() []string {
+	known := []string{"KEYCLOAK_SESSION"}
+	for _, i := range kinds {
+		known = append(known, i.cookies...)
+	}
+	return slices.DeleteFunc(slices.Clone(c.settings.UpstreamLoginCookies), func(name string) bool { return slices.Contains(known, name) })
 }
 
 // checkBackChannel looks whether logouts at the IdP can reach the gateway.
