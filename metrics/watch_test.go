@@ -146,6 +146,31 @@ func TestAlertsLead(t *testing.T) {
 	}
 }
 
+// A recorded burn rate is over the time in its name, and but for that the same as its sisters.
+func TestRecordedWindows(t *testing.T) {
+	records := regexp.MustCompile(`(?m)^ +- record: (job:\w+):burnrate(\w+)\n +expr: \|-\n((?: {10}.*\n)+)`).FindAllStringSubmatch(read(t, rulesFile), -1)
+	if len(records) != 14 {
+		t.Fatalf("%d recorded burn rates", len(records))
+	}
+	ranges := regexp.MustCompile(`\[[^\]]*\]`)
+	first := map[string]string{}
+	for _, r := range records {
+		family, window, expr := r[1], r[2], r[3]
+		for _, got := range ranges.FindAllString(expr, -1) {
+			if got != "["+window+"]" {
+				t.Errorf("%s:burnrate%s looks at %s", family, window, got)
+			}
+		}
+		same := ranges.ReplaceAllString(expr, "[]")
+		if first[family] == "" {
+			first[family] = same
+		}
+		if same != first[family] {
+			t.Errorf("%s:burnrate%s:\n%swant\n%s", family, window, same, first[family])
+		}
+	}
+}
+
 // Links inside the runbooks, and the panels that they name, are there.
 func TestRunbooksAreTrue(t *testing.T) {
 	text := read(t, runbooksFile)

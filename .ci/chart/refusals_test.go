@@ -30,6 +30,7 @@ func TestRefusals(t *testing.T) {
 		"scaled bolt":          {good + "autoscaling: {enabled: true}", "set store.type to redis, or autoscaling.enabled to false"},
 		"fewest above most":    {good + redis + "autoscaling: {enabled: true, minReplicas: 5, maxReplicas: 2}", "autoscaling.minReplicas is more than"},
 		"drain takes all":      {good + redis + "podDisruptionBudget: {maxUnavailable: 2}", "podDisruptionBudget.maxUnavailable lets a drain take all 2 pods"},
+		"drain of the fewest":  {good + redis + "replicas: 5\nautoscaling: {enabled: true, minReplicas: 2}\npodDisruptionBudget: {maxUnavailable: 2}", "lets a drain take all 2 pods"},
 		"no lame duck":         {strings.Replace(good, "}", ", ORT_SHUTDOWN_DELAY: 0s}", 1) + redis, "settings.ORT_SHUTDOWN_DELAY is shorter than"},
 		"loopback listener":    {strings.Replace(good, "}", ", ORT_LISTEN_ADDR: '127.0.0.1:8080'}", 1), "settings.ORT_LISTEN_ADDR is 127.0.0.1:8080"},
 		"one port for both":    {strings.Replace(good, "}", ", ORT_LISTEN_ADDR: ':9090'}", 1), "have one port"},

@@ -1,6 +1,7 @@
 package chart
 
 import (
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -118,6 +119,39 @@ prometheusRule:
 		rule := rules[name]
 		if got := rule.Expr.String(); !strings.HasSuffix(got, end) {
 			t.Errorf("%s: %s, want …%s", name, got, end)
+		}
+	}
+}
+
+// Every alert with a threshold takes another, whatever number was there.
+func TestEveryThresholdIsAValue(t *testing.T) {
+	files, err := watched(t, "prometheusRule: {enabled: true}")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rules := rulesOf(t, files)
+	ends := regexp.MustCompile(`^((?s).*[<>] )[0-9.]+$`)
+	want, thresholds := map[string]string{}, map[string]string{}
+	for name, rule := range rules {
+		if m := ends.FindStringSubmatch(rule.Expr.String()); m != nil && rule.Alert != "" {
+			want[name], thresholds[name] = m[1]+"0.777", "0.777"
+		}
+	}
+	if len(want) < 10 {
+		t.Fatalf("only %d alerts have a threshold", len(want))
+	}
+	text, err := json.Marshal(map[string]any{"enabled": true, "thresholds": thresholds})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if files, err = watched(t, "prometheusRule: "+string(text)); err != nil {
+		t.Fatal(err)
+	}
+	_, rules = rulesOf(t, files)
+	for name, expr := range want {
+		rule := rules[name]
+		if got := rule.Expr.String(); got != expr {
+			t.Errorf("%s: %s, want %s", name, got, expr)
 		}
 	}
 }

@@ -72,8 +72,9 @@ type rig struct {
 	release       chan struct{}      // lets requests for /slow end
 	ended         chan error
 
-	mu     sync.Mutex
-	events []string
+	mu      sync.Mutex
+	events  []string
+	toFlush time.Duration // what was left for it
 }
 
 func (r *rig) note(event string) {
@@ -88,7 +89,7 @@ func (r *rig) order() []string {
 	return slices.Clone(r.events)
 }
 
-func startRig(t *testing.T, s *Settings) *rig {
+func startRig(t *testing.T, s *Settings, change ...func(*server)) *rig {
 	r := &rig{public: newPipeListener(), admin: newPipeListener(), hurry: make(chan struct{}), release: make(chan struct{}), ended: make(chan error, 1)}
 	log := slog.New(slog.DiscardHandler)
 	ready := newReadiness(log)
@@ -97,11 +98,17 @@ func startRig(t *testing.T, s *Settings) *rig {
 		drain: func() { r.note("drain") },
 		flush: func(ctx context.Context) error {
 			r.note("flush")
+			if deadline, ok := ctx.Deadline(); ok {
+				r.toFlush = time.Until(deadline)
+			}
 			return ctx.Err()
 		},
 		close: func() error { r.note("close"); return nil },
 	}, r.hurry)
 	srv.public, srv.admin = r.public, r.admin
+	for _, f := range change {
+		f(srv)
+	}
 	public := http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		if req.URL.Path == "/slow" {
 			select {
@@ -168,6 +175,9 @@ func TestShutdownGoesInOrder(t *testing.T) {
 		if want := []string{"drain", "slow request answered", "flush", "close"}; !slices.Equal(r.order(), want) {
 			t.Errorf("order %q, want %q", r.order(), want)
 		}
+		if r.toFlush <= 4*time.Second || r.toFlush >= 5*time.Second {
+			t.Errorf("%v were left for the background work, want all that draining left of the timeout", r.toFlush)
+		}
 		if status, _ := r.admin.get("/livez"); status != 0 {
 			t.Errorf("the admin listener is still there: %d", status)
 		}
@@ -190,6 +200,33 @@ func TestShutdownDoesNotWaitLongerThanItsTimeout(t *testing.T) {
 		synctest.Wait()
 		if got := r.order(); !slices.Contains(got, "slow request cut off") || !slices.Contains(got, "close") {
 			t.Errorf("order %q", got)
+		}
+		if r.toFlush != minimumFlush {
+			t.Errorf("%v were left for the background work, want %v", r.toFlush, minimumFlush)
+		}
+	})
+}
+
+// The files of the certificate are looked at as long as the gateway serves.
+func TestTheCertificateIsWatchedWhileServing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		looks := 0
+		watch := newFileWatch("", []string{"tls.crt"}, nil, slog.New(slog.DiscardHandler), func([][]byte) error { return nil })
+		watch.read = func(string) ([]byte, error) { looks++; return nil, nil }
+		r := startRig(t, &Settings{ShutdownTimeout: time.Second}, func(srv *server) { srv.certificate = &certificate{watch: watch} })
+		time.Sleep(3*rereadInterval + time.Millisecond)
+		synctest.Wait()
+		if looks != 3 {
+			t.Errorf("%d looks, want 3", looks)
+		}
+		r.stop()
+		if err := <-r.ended; err != nil {
+			t.Error(err)
+		}
+		before := looks
+		time.Sleep(3 * rereadInterval)
+		if looks != before {
+			t.Errorf("%d looks after the end", looks-before)
 		}
 	})
 }

@@ -56,6 +56,23 @@ func TestReadyzNamesThePartThatIsNotReady(t *testing.T) {
 	}
 }
 
+// Whoever asks and goes away says nothing about the part that was asked.
+func TestReadyzOfWhoHasGone(t *testing.T) {
+	var log logBuffer
+	r := newReadiness(log.logger())
+	r.add("store", func(ctx context.Context) error { return ctx.Err() })
+	ask(r.readyz, "GET")
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if ready, _ := r.ask(ctx); ready {
+		t.Error("ready, though nothing was found out")
+	}
+	ask(r.readyz, "GET")
+	if got := log.String(); strings.Count(got, "part=store") != 1 || strings.Contains(got, "not ready") {
+		t.Errorf("logged: %s", got)
+	}
+}
+
 func TestReadyzDoesNotWaitForAPartThatHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log logBuffer
@@ -97,6 +114,17 @@ func TestReadyCommand(t *testing.T) {
 			t.Errorf("%s: code %d, stderr %q", c.name, code, stderr.String())
 		}
 		srv.Close()
+	}
+}
+
+// A gateway that hangs is told from one that is not there.
+func TestReadyCommandGivesUp(t *testing.T) {
+	srv := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }))
+	defer srv.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if _, err := askReady(ctx, strings.TrimPrefix(srv.URL, "http://")); err == nil || err.Error() != "no answer within 5s" {
+		t.Errorf("got %v", err)
 	}
 }
 

@@ -2,6 +2,7 @@ package app
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
@@ -202,6 +203,26 @@ func TestImportOfWhatIsNoExport(t *testing.T) {
 	}
 }
 
+// An import that is interrupted leaves no store behind: one that is there would be taken for a start.
+func TestImportInterrupted(t *testing.T) {
+	dir, keys := t.TempDir(), seal.NewKey()
+	from, to, file := filepath.Join(dir, "from.db"), filepath.Join(dir, "to.db"), filepath.Join(dir, "moved.ort")
+	filled(t, from, 3)
+	if out, errs, code := move(t, "export", from, keys, file); code != 0 {
+		t.Fatalf("export: %d %s%s", code, out, errs)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	stop()
+	var out, errs bytes.Buffer
+	code := Run(ctx, []string{"sessions", "import", file}, []string{"ORT_ISSUER=http://127.0.0.1:8080", "ORT_UPSTREAM_URL=http://127.0.0.1:8081", "ORT_STORE_URL=bolt:" + to, "ORT_SEALING_KEYS=" + keys}, &out, &errs)
+	if code != exitFailed || out.Len() > 0 || strings.Count(errs.String(), "\n") != 1 {
+		t.Errorf("exit code %d: %s%s", code, out.String(), errs.String())
+	}
+	if _, err := os.Stat(to); err == nil {
+		t.Error("a store was left")
+	}
+}
+
 // A file of a format to come is no damage.
 func TestExportFaults(t *testing.T) {
 	for err, want := range map[error]string{
@@ -255,6 +276,54 @@ id-two   ·[2Jévil·  -         1d2h ago  1m ago     -        admin 3m ago
 	lines := strings.Split(strings.TrimSpace(got), "\n")
 	if n := utf8.RuneCountInString(lines[3]); n > 160 || strings.Count(lines[3], "…") != 2 {
 		t.Errorf("long names make a line of %d characters: %s", n, lines[3])
+	}
+}
+
+// show tells everything about a session, and moves no cursor either.
+func TestShownSession(t *testing.T) {
+	now := time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC)
+	login := now.Add(-2 * time.Hour)
+	living := &listedSession{
+		ID: "id-one", Started: now.Add(-time.Hour), LastUsed: now.Add(-time.Minute), AuthTime: &login, Idle: now.Add(time.Hour), Absolute: now.Add(49 * time.Hour), Owed: 1,
+		Subjects: []listedSubject{{Issuer: "https://id.example", Client: "spa", Sub: "ali\x1bce"}},
+		Grants: []listedGrant{
+			{Client: "spa", Scope: "openid", Bound: true, Created: now.Add(-time.Hour), LastUsed: now.Add(-time.Minute), Uses: 12},
+			{Client: "web", Scope: "openid email", Created: now.Add(-time.Hour)},
+		},
+	}
+	ended := &listedSession{ID: "id-two", Issuers: []string{"https://id.example", "https://id.example/b"}, Started: now.Add(-time.Hour), LastUsed: now.Add(-time.Hour), Absolute: now.Add(time.Hour)}
+	ended.Ended = &struct {
+		At     time.Time `json:"at"`
+		Reason string    `json:"reason"`
+	}{now.Add(-time.Second), "admin"}
+	for s, want := range map[*listedSession]string{
+		living: `session         id-one
+state           active
+user            ali·ce  (spa at https://id.example)
+logged in       2026-03-04T03:06:07Z  (2h ago)
+started         2026-03-04T04:06:07Z  (1h ago)
+last used       2026-03-04T05:05:07Z  (1m ago)
+idle until      2026-03-04T06:06:07Z  (in 1h)
+absolute until  2026-03-06T06:06:07Z  (in 2d1h)
+to give back    1 credential of the identity provider
+
+CLIENT  SCOPE         KEY      CREATED  LAST USED  USES
+spa     openid        bound    1h ago   1m ago     12
+web     openid email  unbound  1h ago   -          0
+`,
+		ended: `session         id-two
+state           ended: admin
+ended           2026-03-04T05:06:06Z  (1s ago)
+issuer          https://id.example, https://id.example/b
+started         2026-03-04T04:06:07Z  (1h ago)
+last used       2026-03-04T04:06:07Z  (1h ago)
+absolute until  2026-03-04T06:06:07Z  (in 1h)
+`,
+	} {
+		var out bytes.Buffer
+		if err := printSession(&out, s, now); err != nil || out.String() != want {
+			t.Errorf("%v: got\n%s\nwant\n%s", err, out.String(), want)
+		}
 	}
 }
 
