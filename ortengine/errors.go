@@ -12,7 +12,6 @@ const (
 	InvalidRequest         = "invalid_request"
 	InvalidClient          = "invalid_client"
 	InvalidGrant           = "invalid_grant"
-	InvalidScope           = "invalid_scope"
 	InvalidTarget          = "invalid_target"
 	UnsupportedTokenType   = "unsupported_token_type"
 	TemporarilyUnavailable = "temporarily_unavailable"

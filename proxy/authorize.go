@@ -132,14 +132,7 @@ func (a *authorization) read(p *part) (rewritten string, changed bool, err error
 		return raw, false, nil
 	}
 	if p.err != nil {
-		must, err := a.loginEnded(false)
-		if err != nil {
-			return raw, false, err
-		}
-		if must || saysLoosely(raw, onlineAccess) || a.onlineOnly && saysLoosely(raw, offlineAccess) {
-			return raw, false, errPage{invalidRequest("The parameters cannot be read: bad escapes or too many of them")}
-		}
-		return raw, false, nil
+		return raw, false, a.passUnread(raw)
 	}
 	client := form.Get("client_id")
 	a.failed = form
@@ -181,6 +174,18 @@ func (a *authorization) read(p *part) (rewritten string, changed bool, err error
 		a.begun = append(a.begun, *begun)
 	}
 	return form.String(), true, nil
+}
+
+// passUnread refuses parameters that cannot be read, unless nothing depends on them.
+func (a *authorization) passUnread(raw string) error {
+	must, err := a.loginEnded(false)
+	if err != nil {
+		return err
+	}
+	if must || saysLoosely(raw, onlineAccess) || a.onlineOnly && saysLoosely(raw, offlineAccess) {
+		return errPage{invalidRequest("The parameters cannot be read: bad escapes or too many of them")}
+	}
+	return nil
 }
 
 // mustLogIn asks for a password where single sign-on ended in this browser and no
