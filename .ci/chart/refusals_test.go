@@ -14,7 +14,7 @@ secrets: {storeURL: {existingSecret: s}, sealingKeys: {existingSecret: k}}
 
 // sidecarOf gives values of a good sidecar but for what is said of it.
 func sidecarOf(sidecar string) string {
-	return good + "mode: sidecar\nsidecar: {" + sidecar + "}\n"
+	return "settings: {ORT_ISSUER: 'https://id.example.com'}\nmode: sidecar\nsidecar: {" + sidecar + "}\n"
 }
 
 // What would lose data or lock up is refused, with a sentence that says what to set.
@@ -49,6 +49,7 @@ func TestRefusals(t *testing.T) {
 		"several IdPs on bolt": {sidecarOf("idpSelector: {app: idp}, idpReplicas: 2"), "sidecar.idpReplicas is 2 and store.type is bolt"},
 		"sidecar of nobody":    {sidecarOf("idpReplicas: 1"), "sidecar.idpSelector is empty: give the labels"},
 		"claim that locks":     {sidecarOf("idpReplicas: 1, idpSelector: {app: idp}") + "store: {bolt: {existingClaim: c}}", "set sidecar.idpStopsBeforeStart to true"},
+		"IdP by its Service":   {strings.Replace(sidecarOf("idpReplicas: 1, idpSelector: {app: idp}"), "}", ", ORT_UPSTREAM_URL: 'http://idp:8080'}", 1), "settings.ORT_UPSTREAM_URL is http://idp:8080: in a sidecar"},
 		"port of the IdP":      {strings.Replace(sidecarOf("idpReplicas: 1, idpSelector: {app: idp}"), "}", ", ORT_LISTEN_ADDR: ':8080'}", 1), "settings.ORT_LISTEN_ADDR has port 8080, which the IdP has"},
 		"port of JGroups":      {strings.Replace(sidecarOf("idpReplicas: 1, idpSelector: {app: idp}"), "}", ", ORT_ADMIN_ADDR: ':7800'}", 1), "settings.ORT_ADMIN_ADDR has port 7800"},
 		"backup of a sidecar":  {sidecarOf("idpReplicas: 1, idpSelector: {app: idp}") + "backup: {enabled: true}", "backup.enabled is set and mode is sidecar"},

@@ -152,6 +152,9 @@ type scenario struct {
 	values map[string]any
 }
 
+// addition is the example that is added to others; its scenario is that of the first.
+const addition, addedTo = "monitoring", "standalone-bolt"
+
 // scenarios reads testdata/values. What the chart's users see as examples is among them.
 func scenarios(t *testing.T) []scenario {
 	t.Helper()
@@ -165,6 +168,13 @@ func scenarios(t *testing.T) []scenario {
 			text, err := os.ReadFile(path)
 			if err != nil {
 				t.Fatal(err)
+			}
+			if filepath.Base(path) == addition+".yaml" {
+				first, err := os.ReadFile(filepath.Join(chartDir, "examples", addedTo+".yaml"))
+				if err != nil {
+					t.Fatal(err)
+				}
+				text = append(first, text...) // they have no key in common
 			}
 			all = append(all, scenario{strings.TrimSuffix(filepath.Base(path), ".yaml"), string(text), parseValues(t, string(text))})
 		}

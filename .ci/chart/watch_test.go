@@ -6,11 +6,13 @@ import (
 	"path/filepath"
 	"reflect"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 
 	monitoring "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
+	"helm.sh/helm/v3/pkg/chartutil"
 	core "k8s.io/api/core/v1"
 	"sigs.k8s.io/yaml"
 )
@@ -202,4 +204,35 @@ func ofAlerts(schema any, wanted func(monitoring.Rule) bool) map[string]any {
 		}
 	}
 	return all
+}
+
+// TestMonitoringIsAddedToEachExample: the file adds objects, and changes none: no setting of the gateway, above all.
+func TestMonitoringIsAddedToEachExample(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join(chartDir, "examples", addition+".yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range scenarios(t) {
+		if _, err := os.Stat(filepath.Join(chartDir, "examples", s.name+".yaml")); err != nil || s.name == addition {
+			continue
+		}
+		alone, err := render(theChart(t), s.values, install{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		both, err := render(theChart(t), chartutil.CoalesceTables(parseValues(t, string(text)), s.values), install{})
+		if err != nil {
+			t.Errorf("%s: %v", s.name, err)
+			continue
+		}
+		added := documents(manifests(both))
+		for _, document := range documents(manifests(alone)) {
+			if !slices.Contains(added, document) {
+				t.Errorf("%s: monitoring.yaml changes\n%s", s.name, document)
+			}
+		}
+		if len(added) < len(documents(manifests(alone)))+3 {
+			t.Errorf("%s: monitoring.yaml adds %d objects", s.name, len(added))
+		}
+	}
 }

@@ -136,6 +136,10 @@
 {{- if not $s.idpSelector -}}
 {{- fail "sidecar.idpSelector is empty: give the labels of the IdP's pods, such as {app: keycloak}" -}}
 {{- end -}}
+{{- $upstream := include "ort-gateway.setting" (list . "ORT_UPSTREAM_URL") -}}
+{{- if not (regexMatch "^https?://(127[.][0-9.]+|localhost|\\[::1\\])(:[0-9]+)?/?$" $upstream) -}}
+{{- fail (printf "settings.ORT_UPSTREAM_URL is %s: in a sidecar the IdP is in the same pod, and its Service leads to the gateway; leave it out, and set sidecar.idpPort" $upstream) -}}
+{{- end -}}
 {{- $taken := prepend ($s.idpOtherPorts | default list) $s.idpPort -}}
 {{- range $name := list "ORT_LISTEN_ADDR" "ORT_ADMIN_ADDR" -}}
 {{- $port := include "ort-gateway.port" (list $ $name) -}}

@@ -67,17 +67,18 @@ func TestThreeGatewaysDoTheWorkOfThree(t *testing.T) {
 		r.startReplica(n)
 	}
 	cost(3)
-	said := ""
-	for range tries { // what else the machine does counts too, so the best is told
-		three, ofRedis := cost(3)
+	said, three, ofRedis := "", time.Hour, time.Hour
+	for range tries { // what else the machine does counts too: the smallest of each is the truest
+		again, redisAgain := cost(3)
+		three, ofRedis = min(three, again), min(ofRedis, redisAgain)
 		times := 3 * float64(one) / float64(three)
 		said += fmt.Sprintf("; an exchange costs %v of one gateway, %v of three: %.2f times as many; of Redis %v", one, three, times, ofRedis)
 		if times >= 2.5 && 2.5*float64(ofRedis) <= float64(one) {
 			t.Log(said)
 			return
 		}
-		again, _ := cost(1)
-		one = max(one, again)
+		again, _ = cost(1)
+		one = min(one, again)
 	}
 	t.Errorf("three gateways do less than 2.5 times the work of one, or Redis would be full%s", said)
 }
