@@ -256,20 +256,25 @@ func TestBrowsersThatMustLogInCannotHideTheirPrompt(t *testing.T) {
 
 // A login that no ORT came of counts too, by its auth_time.
 func TestBrowsersThatMustLogInMayDoSoWithoutAnORT(t *testing.T) {
-	r, b := forced(t)
-	a := r.app()
-	query := a.authorize("scope", "openid")
-	resp := b.visit("POST", "/authorize?"+query.Encode(), "username=alice")
-	to, err := resp.Location()
-	if err != nil || !to.Query().Has("code") {
-		t.Fatalf("the login form: %d %v", resp.StatusCode, to)
-	}
-	if got := b.asks("prompt", "none"); got != "login_required" {
-		t.Errorf("before the code exchange: %s", got)
-	}
-	r.is("the code", r.do(http.MethodPost, "/token", a.codeForm(to.Query().Get("code")).Encode()), 200)
-	if got := b.asks("prompt", "none"); got != "code" {
-		t.Errorf("after it: %s", got)
+	for name, change := range map[string][]string{"not asked for": {"scope", "openid"}, "not allowed": {"client_id", "spa2"}} {
+		t.Run(name, func(t *testing.T) {
+			r, b := forced(t, policy(ortengine.Policy{Clients: []string{"spa"}}))
+			a := r.app()
+			query := a.authorize(change...)
+			a.client = query.Get("client_id")
+			resp := b.visit("POST", "/authorize?"+query.Encode(), "username=alice")
+			to, err := resp.Location()
+			if err != nil || !to.Query().Has("code") {
+				t.Fatalf("the login form: %d %v", resp.StatusCode, to)
+			}
+			if got := b.asks("prompt", "none"); got != "login_required" {
+				t.Errorf("before the code exchange: %s", got)
+			}
+			r.is("the code", r.do(http.MethodPost, "/token", a.codeForm(to.Query().Get("code")).Encode()), 200)
+			if got := b.asks("prompt", "none"); got != "code" {
+				t.Errorf("after it: %s", got)
+			}
+		})
 	}
 }
 

@@ -90,6 +90,7 @@ func (g *Gateway) codeGrant(w http.ResponseWriter, f *formRequest) error {
 	case reply.Status != http.StatusOK && reply.Status < 400: // a refresh token may be in it
 		return refusal(http.StatusBadGateway, ortengine.ServerError, "The identity provider's answer has another status than 200")
 	case reply.object != nil:
+		g.sawLogin(f, reply)
 		reply.object.Del("refresh_token")
 	}
 	g.writeReply(w, f, reply)

@@ -46,9 +46,9 @@ func keycloakAudiences(t *testing.T, kc *keycloak) {
 	tab := open(t, chromium(t), one)
 	tab.login("alice", true)
 	for _, audience := range []string{second, first, second} {
-		must[any](tab, `spa.exchangeFor('`+audience+`')`)
+		must[any](tab, `spa.exchangeFor('`+audience+`').then(() => null)`)
 	}
-	must[any](tab, `Promise.all([1, 2, 3, 4].map((n) => spa.exchangeFor(n % 2 ? '`+first+`' : '`+second+`')))`)
+	must[any](tab, `Promise.all([1, 2, 3, 4].map((n) => spa.exchangeFor(n % 2 ? '`+first+`' : '`+second+`'))).then(() => null)`)
 	if refused := must[string](tab, `spa.exchangeFor('https://three.api.test').then(() => 'a token', (err) => err.error)`); refused != "invalid_target" {
 		t.Errorf("an API that is not listed: %q", refused)
 	}
