@@ -32,7 +32,12 @@ func (g *Gateway) authorize(w http.ResponseWriter, r *http.Request, at *location
 	switch r.Method {
 	case http.MethodGet, http.MethodPost, http.MethodHead:
 	case http.MethodOptions:
-		if !overridden(r) && r.ContentLength == 0 && !a.mentions(r.URL.RawQuery) {
+		// A preflight has no cookie, so it is of no browser that must log in.
+		must, err := a.loginEnded(false)
+		switch {
+		case err != nil:
+			return err
+		case !must && !overridden(r) && r.ContentLength == 0 && !a.mentions(r.URL.RawQuery):
 			return g.passThrough(w, r, at)
 		}
 		return noSuchMethod(w)

@@ -226,6 +226,14 @@ func TestBrowsersThatMustLogIn(t *testing.T) {
 // Nothing hides from the gateway what an upstream would read.
 func TestBrowsersThatMustLogInCannotHideTheirPrompt(t *testing.T) {
 	r, b := forced(t)
+	const silent = "/authorize?client_id=spa&scope=openid&prompt=none"
+	before := r.count()
+	if resp := b.visit("OPTIONS", silent, ""); resp.StatusCode != 405 || r.count() != before {
+		t.Errorf("OPTIONS: %d", resp.StatusCode)
+	}
+	if r.do("OPTIONS", silent, "", "Origin", good, requestMethod, "GET"); r.count() != before+1 {
+		t.Error("a preflight did not pass")
+	}
 	for _, row := range []struct{ query, body, want string }{ // want: in the query that goes up; empty: refused
 		{"client_id=spa&scope=openid&prompt=login&prompt=select_account", "", "client_id=spa&scope=openid&prompt=login"},
 		{"client_id=spa&scope=openid&prompt=login&prompt=none", "", ""},

@@ -146,10 +146,15 @@ func (f *forwarder) header(r *http.Request) http.Header {
 	return h
 }
 
+// namesNothing is a quick look at the usual Connection fields.
+func namesNothing(connection []string) bool {
+	return len(connection) == 0 || len(connection) == 1 && (connection[0] == "keep-alive" || connection[0] == "close")
+}
+
 // removeNamed deletes the fields that a Connection field names (RFC 9110
 // section 7.6.1).
 func removeNamed(h http.Header, connection []string) {
-	if len(connection) == 1 && (connection[0] == "keep-alive" || connection[0] == "close") {
+	if namesNothing(connection) {
 		return
 	}
 	for _, v := range connection {
@@ -167,7 +172,7 @@ func removeNamed(h http.Header, connection []string) {
 // the gateway has looked at and the upstream never sees proves nothing.
 func withoutHopFields(r *http.Request) *http.Request {
 	named := r.Header["Connection"]
-	if len(named) == 0 {
+	if namesNothing(named) {
 		return r
 	}
 	left := maps.Clone(r.Header)
