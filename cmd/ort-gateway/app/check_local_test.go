@@ -97,6 +97,7 @@ func TestCheckListener(t *testing.T) {
 	for _, row := range []struct{ name, issuer, cert, want string }{
 		{"other name", "https://login.test", pair.certFile, "fail TLS: the certificate is not for login.test but for localhost"},
 		{"soon over", "https://localhost", pair.certFile, "warn TLS: the certificate ends on"},
+		{"over", "https://localhost", newTestPairUntil(t, "ended", time.Date(2025, 3, 4, 5, 6, 7, 0, time.UTC)).certFile, "fail TLS: the certificate ended on 2025-03-04"},
 		{"http issuer", "http://localhost", pair.certFile, "fail TLS: the gateway serves TLS, but ORT_ISSUER begins with http://"},
 		{"elsewhere", "https://login.test", "", "skip TLS: ORT_TLS_CERT_FILE is not set"},
 	} {
