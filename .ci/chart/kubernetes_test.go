@@ -66,6 +66,11 @@ func (k *kubernetesTypes) named(typ string, schema map[string]any) error {
 		schema["type"], schema["items"] = "array", item
 		return k.named(of, item)
 	}
+	if of, or := strings.CutPrefix(typ, "name or "); or {
+		other := map[string]any{}
+		schema["anyOf"] = []any{map[string]any{"type": "string"}, other}
+		return k.named(of, other)
+	}
 	switch typ {
 	case "string", "integer", "boolean":
 		schema["type"] = typ

@@ -63,7 +63,11 @@ app.kubernetes.io/component: {{ .component }}
 {{- end }}
 
 {{- define "ort-gateway.pullSecrets" -}}
-{{- with concat (((.Values.global).imagePullSecrets) | default list) (.Values.imagePullSecrets | default list) -}}
+{{- $all := list -}}
+{{- range ((.Values.global).imagePullSecrets) -}}
+{{- $all = append $all (kindIs "string" . | ternary (dict "name" .) .) -}}
+{{- end -}}
+{{- with concat $all (.Values.imagePullSecrets | default list) -}}
 imagePullSecrets:
   {{- toYaml . | nindent 2 }}
 {{- end -}}
