@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/url"
@@ -112,14 +113,20 @@ func write(t testing.TB, path string, text []byte) {
 	}
 }
 
+// freeAddress is outside of the range from which the system takes ports for outgoing connections: one of those could be gone
+// before Prometheus listens there.
 func freeAddress(t testing.TB) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 100 {
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 20000+rand.IntN(12000)))
+		if err != nil {
+			continue
+		}
+		defer l.Close()
+		return l.Addr().String()
 	}
-	defer l.Close()
-	return l.Addr().String()
+	t.Fatal("no free port")
+	return ""
 }
 
 // output is what the process says; it is read while the process runs.
@@ -128,12 +135,14 @@ type output struct {
 	buf bytes.Buffer
 }
 
+// Write takes what the process says.
 func (o *output) Write(p []byte) (int, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.buf.Write(p)
 }
 
+// String is all of it so far.
 func (o *output) String() string {
 	o.mu.Lock()
 	defer o.mu.Unlock()

@@ -20,12 +20,7 @@ func startRedis(t *testing.T, args ...string) string {
 		}
 		t.Skip("no redis-server: apt-get install redis-server")
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := l.Addr().String()
-	l.Close()
+	address := freeAddr(t)
 	_, port, _ := net.SplitHostPort(address)
 	cmd := exec.Command(path, append([]string{"--port", port, "--bind", "127.0.0.1", "--save", "", "--dir", t.TempDir()}, args...)...)
 	if err := cmd.Start(); err != nil {
