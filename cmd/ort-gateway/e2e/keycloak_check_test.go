@@ -29,6 +29,7 @@ func checkNamesTheSetting(t *testing.T, kc *keycloak, st *stack) {
 	attribute := func(name, value string) func(map[string]any) {
 		return func(c map[string]any) { c["attributes"].(map[string]any)[name] = value }
 	}
+	var origins any
 	for _, c := range []struct {
 		name         string
 		wrong, right func(map[string]any)
@@ -41,6 +42,9 @@ func checkNamesTheSetting(t *testing.T, kc *keycloak, st *stack) {
 		{"plain PKCE", attribute("pkce.code.challenge.method", "plain"), attribute("pkce.code.challenge.method", "S256"), nil, "PKCE Method (older"},
 		{"a confidential client", set("publicClient", false), set("publicClient", true), nil, "ORT_CONFIDENTIAL_CLIENTS: name it there"},
 		{"a public client is taken for confidential", nil, nil, map[string]string{"ORT_CONFIDENTIAL_CLIENTS": "spa"}, "take it out of ORT_CONFIDENTIAL_CLIENTS"},
+		{"no web origins", func(c map[string]any) { origins, c["webOrigins"] = c["webOrigins"], []string{} }, func(c map[string]any) { c["webOrigins"] = origins }, nil, "Web origins: the app's origin"},
+		{"offline tokens", nil, nil, map[string]string{"ORT_UPSTREAM_SCOPE": "offline_access"}, "leave ORT_UPSTREAM_SCOPE unset"},
+		{"another cookie", nil, nil, map[string]string{"ORT_UPSTREAM_LOGIN_COOKIES": "x"}, "change: ORT_UPSTREAM_LOGIN_COOKIES=KEYCLOAK_IDENTITY"},
 		{"another realm", nil, nil, map[string]string{"ORT_ISSUER": st.issuer + "x"}, "fail discovery: no discovery document"},
 		{"another host name", nil, nil, map[string]string{"ORT_ISSUER": strings.Replace(st.issuer, "127.0.0.1", "localhost", 1)}, "start Keycloak with --hostname=http://localhost"},
 	} {
