@@ -140,6 +140,7 @@ func (k *jwk) public(alg *algorithm) crypto.PublicKey {
 }
 
 func (k *jwk) rsa() *rsa.PublicKey {
+	// More bits than maxRSABits are longer than that in text, too: they are not decoded.
 	if !isBase64URL(k.n) || !isBase64URL(k.e) || len(k.n) > b64.EncodedLen(maxRSABits/8) || len(k.e) > b64.EncodedLen(4) {
 		return nil
 	}
@@ -152,7 +153,7 @@ func (k *jwk) rsa() *rsa.PublicKey {
 	}
 	modulus := new(big.Int).SetBytes(n)
 	exponent := new(big.Int).SetBytes(e).Int64()
-	if bits := modulus.BitLen(); bits < minRSABits || bits > maxRSABits || modulus.Bit(0) == 0 {
+	if modulus.BitLen() < minRSABits || modulus.Bit(0) == 0 {
 		return nil
 	}
 	if exponent < 3 || exponent > 1<<31-1 || exponent&1 == 0 {
