@@ -37,6 +37,7 @@ type statusWriter struct {
 	code int
 }
 
+// WriteHeader notes the status, but for 1xx, which come before the answer.
 func (w *statusWriter) WriteHeader(code int) {
 	if code >= 200 {
 		w.code = code
@@ -59,6 +60,7 @@ type timed struct {
 	endpoint func(*http.Request) string
 }
 
+// RoundTrip is next's, timed.
 func (t timed) RoundTrip(r *http.Request) (*http.Response, error) {
 	if t.m == nil {
 		return t.next.RoundTrip(r)

@@ -13,39 +13,76 @@ import (
 
 var errUnknownClient = errors.New("client not found")
 
-// client shows a Client to the library.
+// client shows a Client to the library (op.Client).
 type client struct {
 	Client
 }
 
-func (c *client) GetID() string                    { return c.ID }
-func (c *client) RedirectURIs() []string           { return c.Client.RedirectURIs }
+// GetID is the client's id.
+func (c *client) GetID() string { return c.ID }
+
+// RedirectURIs are compared as they are, to the letter.
+func (c *client) RedirectURIs() []string { return c.Client.RedirectURIs }
+
+// PostLogoutRedirectURIs are where a logout may lead.
 func (c *client) PostLogoutRedirectURIs() []string { return c.Client.PostLogoutRedirectURIs }
-func (c *client) LoginURL(id string) string        { return PathLogin + "?request=" + id }
-func (c *client) AccessTokenType() op.AccessTokenType {
-	return op.AccessTokenTypeBearer
-}
+
+// LoginURL is the login page of an authorization request.
+func (c *client) LoginURL(id string) string { return PathLogin + "?request=" + id }
+
+// AccessTokenType is opaque: nobody but this provider reads them.
+func (c *client) AccessTokenType() op.AccessTokenType { return op.AccessTokenTypeBearer }
+
+// ResponseTypes is the code flow alone.
 func (c *client) ResponseTypes() []oidc.ResponseType {
 	return []oidc.ResponseType{oidc.ResponseTypeCode}
 }
+
+// GrantTypes are the code and the refresh token.
 func (c *client) GrantTypes() []oidc.GrantType {
 	return []oidc.GrantType{oidc.GrantTypeCode, oidc.GrantTypeRefreshToken}
 }
+
+// IDTokenLifetime is how long an ID token is good.
 func (c *client) IDTokenLifetime() time.Duration { return 10 * time.Minute }
-func (c *client) ClockSkew() time.Duration       { return 0 }
+
+// ClockSkew takes nothing off the times in an ID token.
+func (c *client) ClockSkew() time.Duration { return 0 }
 
 // DevMode allows redirect URIs with http: this provider lives on loopback.
 func (c *client) DevMode() bool { return true }
 
 // IsScopeAllowed lets every scope through to CreateAuthRequest, which refuses
 // unknown ones; the library would drop them without a word.
-func (c *client) IsScopeAllowed(string) bool           { return true }
+func (c *client) IsScopeAllowed(string) bool { return true }
+
+// IDTokenUserinfoClaimsAssertion puts the user's claims into ID tokens too.
 func (c *client) IDTokenUserinfoClaimsAssertion() bool { return true }
+
+// RestrictAdditionalIdTokenScopes takes no scope away.
 func (c *client) RestrictAdditionalIdTokenScopes() func([]string) []string {
 	return func(scopes []string) []string { return scopes }
 }
+
+// RestrictAdditionalAccessTokenScopes takes no scope away.
 func (c *client) RestrictAdditionalAccessTokenScopes() func([]string) []string {
 	return func(scopes []string) []string { return scopes }
+}
+
+// ApplicationType is a page in a browser, where the client has no secret.
+func (c *client) ApplicationType() op.ApplicationType {
+	if c.public() {
+		return op.ApplicationTypeUserAgent
+	}
+	return op.ApplicationTypeWeb
+}
+
+// AuthMethod is by HTTP Basic, where the client has a secret.
+func (c *client) AuthMethod() oidc.AuthMethod {
+	if c.public() {
+		return oidc.AuthMethodNone
+	}
+	return oidc.AuthMethodBasic
 }
 
 func (c *client) public() bool { return c.Secret == "" }
@@ -55,20 +92,6 @@ func (c *client) label() string {
 		return c.Name
 	}
 	return c.ID
-}
-
-func (c *client) ApplicationType() op.ApplicationType {
-	if c.public() {
-		return op.ApplicationTypeUserAgent
-	}
-	return op.ApplicationTypeWeb
-}
-
-func (c *client) AuthMethod() oidc.AuthMethod {
-	if c.public() {
-		return oidc.AuthMethodNone
-	}
-	return oidc.AuthMethodBasic
 }
 
 // GetClientByClientID implements op.OPStorage.

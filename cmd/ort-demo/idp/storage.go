@@ -101,6 +101,8 @@ type authRequest struct {
 	code     *usedCode
 }
 
+// The getters are op.AuthRequest's.
+
 func (a *authRequest) GetID() string                      { return a.id }
 func (a *authRequest) GetACR() string                     { return "" }
 func (a *authRequest) GetAMR() []string                   { return []string{"pwd"} }
@@ -266,6 +268,8 @@ type signingKey struct {
 	id  string
 	key *rsa.PrivateKey
 }
+
+// The getters are op.SigningKey's, and op.Key's below.
 
 func (k *signingKey) SignatureAlgorithm() jose.SignatureAlgorithm { return jose.RS256 }
 func (k *signingKey) Key() any                                    { return k.key }

@@ -41,6 +41,8 @@ type refreshRequest struct {
 	family // a copy: the library sets the scopes of this one refresh
 }
 
+// The getters and the setter are op.RefreshTokenRequest's.
+
 func (r *refreshRequest) GetAMR() []string              { return []string{"pwd"} }
 func (r *refreshRequest) GetAudience() []string         { return []string{r.clientID} }
 func (r *refreshRequest) GetAuthTime() time.Time        { return r.authTime }

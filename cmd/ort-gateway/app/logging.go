@@ -23,6 +23,7 @@ func newLogger(w io.Writer, s *Settings) *slog.Logger {
 // withRequest adds to a line the ids of the request that its context belongs to, and of its trace.
 type withRequest struct{ slog.Handler }
 
+// Handle adds the ids, where there are any.
 func (h withRequest) Handle(ctx context.Context, r slog.Record) error {
 	if id := proxy.RequestID(ctx); id != "" {
 		r.AddAttrs(slog.String("request_id", id))
@@ -33,9 +34,12 @@ func (h withRequest) Handle(ctx context.Context, r slog.Record) error {
 	return h.Handler.Handle(ctx, r)
 }
 
+// WithAttrs goes on adding them.
 func (h withRequest) WithAttrs(a []slog.Attr) slog.Handler {
 	return withRequest{h.Handler.WithAttrs(a)}
 }
+
+// WithGroup goes on adding them.
 func (h withRequest) WithGroup(name string) slog.Handler {
 	return withRequest{h.Handler.WithGroup(name)}
 }

@@ -19,6 +19,7 @@ import (
 // repeats a value that may be a secret.
 type valueError struct{ text string }
 
+// Error is that half of a sentence.
 func (e *valueError) Error() string { return e.text }
 
 func wrong(format string, args ...any) error { return &valueError{fmt.Sprintf(format, args...)} }

@@ -26,16 +26,6 @@ func TestKeycloakEnds(t *testing.T) {
 	t.Run("a revocation is given back and hurts nobody else", func(t *testing.T) { givenBack(t, kc, st.stack) })
 }
 
-// within waits for something that happens in the background.
-func within(t *testing.T, limit time.Duration, what string, done func() bool) {
-	t.Helper()
-	for began := time.Now(); !done(); time.Sleep(20 * time.Millisecond) {
-		if time.Since(began) > limit {
-			t.Fatalf("not within %v: %s", limit, what)
-		}
-	}
-}
-
 func adminLogsOut(t *testing.T, kc *keycloak, st *stack) {
 	a, b := twoIn(t, st, "spa", "spa2")
 	kc.admin(t, http.MethodPost, "ort/users/"+kc.user(t, "ort", "alice")+"/logout", nil, nil)
@@ -64,7 +54,7 @@ func givenBack(t *testing.T, kc *keycloak, st *stack) {
 		t.Fatalf("%d sessions at Keycloak, want 2", n)
 	}
 	mustRevoke(t, a)
-	within(t, 5*time.Second, "Keycloak's session ends", func() bool { return kc.sessionsAt(t, "alice") == 1 })
+	waitUntil(t, 5*time.Second, "Keycloak's session ends", func() bool { return kc.sessionsAt(t, "alice") == 1 })
 	again.dead(t)
 	beside.works(t)
 	a.login(t)

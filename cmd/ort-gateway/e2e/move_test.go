@@ -3,10 +3,8 @@ package e2e
 import (
 	"bytes"
 	"maps"
-	"net"
 	"net/url"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -85,24 +83,9 @@ var otherStores = []struct {
 // redisForMove starts an empty Redis and gives its URL.
 func redisForMove(t *testing.T) string {
 	t.Helper()
-	path, err := exec.LookPath("redis-server")
-	if err != nil {
-		missing(t, "redis-server is not installed: apt install redis-server")
-	}
-	addr, out := freePort(t), &output{}
-	host, port, _ := net.SplitHostPort(addr)
-	p := start(t, "redis", out, exec.CommandContext(t.Context(), path, "--bind", host, "--port", port, "--save", "", "--appendonly", "no", "--dir", t.TempDir()))
-	waitFor(t, "Redis to answer", func() bool {
-		if !p.running() {
-			t.Fatalf("redis-server ended: %s", tail(out.String(), 5))
-		}
-		c, err := net.Dial("tcp", addr)
-		if err != nil {
-			return false
-		}
-		return c.Close() == nil
-	})
-	return "redis://" + addr
+	address := freePort(t)
+	startRedis(t, address)
+	return "redis://" + address
 }
 
 // Sessions move into another store while nobody is logged out, and what ended stays ended.

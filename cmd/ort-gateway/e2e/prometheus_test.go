@@ -25,16 +25,18 @@ func startRedis(t *testing.T, address string) *process {
 	}
 	_, port, _ := net.SplitHostPort(address)
 	redis := start(t, "redis", &output{}, exec.Command(path, "--bind", "127.0.0.1", "--port", port, "--save", "", "--dir", t.TempDir()))
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	waitUntil(t, 20*time.Second, "redis answers", func() bool {
+		if !redis.running() {
+			t.Fatalf("redis-server ended: %s", tail(redis.out.String(), 5))
+		}
 		c, err := net.Dial("tcp", address)
-		if err == nil {
-			c.Close()
-			return redis
+		if err != nil {
+			return false
 		}
-		if time.Now().After(deadline) {
-			t.Fatalf("redis does not answer: %v\n%s", err, redis.out)
-		}
-	}
+		c.Close()
+		return true
+	})
+	return redis
 }
 
 // When Redis stops, the operator is paged by the alert whose runbook says so, and by no other cause.

@@ -93,6 +93,7 @@ func (r *replicas) startReplica(n int) {
 	})
 }
 
+// waitUntil waits for what another process does.
 func waitUntil(t *testing.T, d time.Duration, what string, so func() bool) {
 	t.Helper()
 	for end := time.Now().Add(d); !so(); time.Sleep(20 * time.Millisecond) {
