@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/ort-gateway/ort-gateway/ortengine/seal"
 )
@@ -146,17 +147,34 @@ func TestSessionsCommandsOverBrokenAnswers(t *testing.T) {
 	}
 }
 
-// Who stops a command is told so, and not that the gateway is at fault.
-func TestSessionsCommandIsInterrupted(t *testing.T) {
-	ctx, stop := context.WithCancel(t.Context())
-	srv := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+// Who stops a command is told so, and not that the gateway is at fault; one that hangs is.
+func TestSessionsCommandGivesUp(t *testing.T) {
+	for want, until := range map[string]func(context.Context) (context.Context, context.CancelFunc){
+		"interrupted": context.WithCancel,
+		"no answer in time": func(ctx context.Context) (context.Context, context.CancelFunc) {
+			return context.WithTimeout(ctx, 50*time.Millisecond)
+		},
+	} {
+		ctx, stop := until(t.Context())
+		srv := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			if want == "interrupted" {
+				stop()
+			}
+			<-r.Context().Done()
+		}))
+		var out, errs bytes.Buffer
+		code := Run(ctx, []string{"sessions", "list"}, []string{"ORT_ADMIN_ADDR=" + strings.TrimPrefix(srv.URL, "http://"), "ORT_ADMIN_TOKEN=" + commandToken}, &out, &errs)
+		if code != exitFailed || out.Len() > 0 || strings.Count(errs.String(), "\n") != 1 || !strings.HasSuffix(errs.String(), want+"\n") {
+			t.Errorf("want %q, got exit code %d: %s%s", want, code, out.String(), errs.String())
+		}
 		stop()
-		<-r.Context().Done()
-	}))
-	defer srv.Close()
-	var out, errs bytes.Buffer
-	code := Run(ctx, []string{"sessions", "list"}, []string{"ORT_ADMIN_ADDR=" + strings.TrimPrefix(srv.URL, "http://"), "ORT_ADMIN_TOKEN=" + commandToken}, &out, &errs)
-	if code != exitFailed || errs.String() != "ort-gateway: interrupted\n" {
-		t.Errorf("exit code %d: %s%s", code, out.String(), errs.String())
+		srv.Close()
+	}
+}
+
+// Where nothing is set, commands ask where the gateway listens then.
+func TestAdminAddrByDefault(t *testing.T) {
+	if got, err := adminAddr(""); err != nil || got != "127.0.0.1:9090" {
+		t.Errorf("got %s, %v", got, err)
 	}
 }

@@ -226,7 +226,7 @@ func TestImportInterrupted(t *testing.T) {
 // A file of a format to come is no damage.
 func TestExportFaults(t *testing.T) {
 	for err, want := range map[error]string{
-		seal.ErrNewer: "a newer version", sessions.ErrVersion: "a newer version", seal.ErrCut: "cut off", seal.ErrOpen: "damaged", sessions.ErrDamaged: "damaged",
+		seal.ErrNewer: "import it with that version", sessions.ErrVersion: "import it with that version", seal.ErrCut: "cut off", seal.ErrOpen: "damaged", sessions.ErrDamaged: "damaged",
 		seal.ErrForeign: "no export", io.ErrNoProgress: io.ErrNoProgress.Error(),
 	} {
 		if got := exportFault(fmt.Errorf("reading: %w", err)).Error(); !strings.Contains(got, want) {
