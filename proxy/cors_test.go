@@ -41,6 +41,24 @@ func exposed(h http.Header) bool {
 	return hasToken(h.Values(exposeHeaders), "DPoP-Nonce") && hasToken(h.Values(exposeHeaders), "WWW-Authenticate")
 }
 
+// An upstream that names one origin whoever asks allows no other one.
+func TestAllowanceForAnotherOrigin(t *testing.T) {
+	r := newRig(t)
+	r.does(func(w http.ResponseWriter, q *http.Request, body string) {
+		w.Header().Set(allowOrigin, good)
+		usual(w, q, body)
+	})
+	for range 2 { // asked, and by what an answer said
+		if h := r.do(http.MethodPost, "/token", "grant_type=refresh_token&client_id=spa&refresh_token=ORT1.x", "Origin", other).Header; h.Get(allowOrigin) != "" || exposed(h) {
+			t.Errorf("an answer of the gateway's own: %v", h)
+		}
+		h := r.do(http.MethodPost, "/token", "grant_type=client_credentials&client_id=spa", "Origin", other).Header
+		if h.Get(allowOrigin) != good || exposed(h) {
+			t.Errorf("the upstream's answer: %v", h)
+		}
+	}
+}
+
 func TestPreflightAllowsDPoPWhereTheUpstreamAllowsTheOrigin(t *testing.T) {
 	r := corsRig(t)
 	ask := func(path, origin string) http.Header {

@@ -128,8 +128,8 @@ func TestForwardTrailers(t *testing.T) {
 		io.WriteString(c, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum, X-Not\r\nX-Not: field\r\n\r\n2\r\nok\r\n0\r\nX-Sum: 1\r\nX-More: 2\r\n\r\n")
 	})
 	g := startGate(t, up.Addr().String())
-	res := g.get(t, "POST / HTTP/1.1\r\nHost: h\r\nTE: trailers\r\nConnection: TE\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum, Cookie\r\n\r\n2\r\nok\r\n0\r\n"+
-		"X-Sum: 1\r\nX-More: 2\r\nCookie: ort=1\r\nX_Forwarded_For: 1.1.1.1\r\nContent-Length: 3\r\n\r\n")
+	res := g.get(t, "POST / HTTP/1.1\r\nHost: h\r\nTE: trailers\r\nConnection: TE\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum, Cookie, Authorization, DPoP\r\n\r\n2\r\nok\r\n0\r\n"+
+		"X-Sum: 1\r\nX-More: 2\r\nCookie: ort=1\r\nAuthorization: Basic x\r\nDPoP: x\r\nProxy-Authorization: x\r\nHost: x\r\nX_Forwarded_For: 1.1.1.1\r\nContent-Length: 3\r\n\r\n")
 	head, body, _ := strings.Cut(up.only(t), "\r\n\r\n")
 	if got := fieldOf(head+"\r\n\r\n", "Trailer"); got != "X-Sum" {
 		t.Errorf("upstream saw Trailer: %q", got)

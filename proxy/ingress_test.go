@@ -144,6 +144,18 @@ func TestIngressHTTP2TargetOfTwo(t *testing.T) {
 	}
 }
 
+// Both lengths are refused by whoever sees them first, behind a listener that does not
+// look at the framing too (RFC 9112 section 6.1).
+func TestBothLengths(t *testing.T) {
+	r := &http.Request{
+		Method: "POST", RequestURI: "/", ProtoMajor: 1, Host: "h", URL: &url.URL{Path: "/"},
+		TransferEncoding: []string{"chunked"}, Header: http.Header{"Content-Length": {"1"}},
+	}
+	if got := unforwardable(r); got != http.StatusBadRequest {
+		t.Errorf("%d, want 400", got)
+	}
+}
+
 func TestIngressHTTP1OverTLS(t *testing.T) {
 	up := startWire(t, nil)
 	g, tc := startTLSGate(t, up.Addr().String())
