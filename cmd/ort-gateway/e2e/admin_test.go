@@ -175,7 +175,7 @@ func TestAdminEndsSessions(t *testing.T) {
 	if show := st.sessions("show", here.ID); !regexp.MustCompile(`ended: admin\s+ended +2\S+Z +\(\d+`).MatchString(show) {
 		t.Errorf("show an ended one:\n%s", show)
 	}
-	waitFor(t, "the credentials to be given back", func() bool { return st.embedded.Stats().Revocations == 2 })
+	waitUntil(t, 20*time.Second, "the credentials to be given back", func() bool { return st.embedded.Stats().Revocations == 2 })
 
 	// All of a user; others are left alone.
 	if out := st.sessions("end", "--sub", sub); out != "ended 2 sessions\n" {
@@ -187,18 +187,9 @@ func TestAdminEndsSessions(t *testing.T) {
 	}
 	bob.works(t)
 	for _, action := range []string{"list", "show", "end"} {
-		waitFor(t, "the audit log to name "+action, func() bool {
+		waitUntil(t, 20*time.Second, "the audit log to name "+action, func() bool {
 			return strings.Contains(st.out.String(), `"msg":"admin_action","action":"`+action+`","result":"ok","remote":"127.0.0.1"`)
 		})
-	}
-}
-
-func waitFor(t *testing.T, what string, is func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !is(); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("waited 20 s for %s", what)
-		}
 	}
 }
 
@@ -228,7 +219,7 @@ func TestAdminToken(t *testing.T) {
 	other := "another-token-0123456789abcdef-marker"
 	st.secret(other)
 	write(other)
-	waitFor(t, "the new token to be taken", func() bool {
+	waitUntil(t, 20*time.Second, "the new token to be taken", func() bool {
 		status, _, _ := st.api(http.MethodGet, "/sessions", other)
 		return status == http.StatusOK
 	})

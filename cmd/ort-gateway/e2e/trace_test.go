@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 )
 
 // traced adds a tracer's fields to each request of a browser.
@@ -106,7 +107,7 @@ func TestTracesGoThrough(t *testing.T) {
 		if event == "" {
 			return
 		}
-		waitFor(t, "the line "+event+" of the trace "+trace, func() bool {
+		waitUntil(t, 20*time.Second, "the line "+event+" of the trace "+trace, func() bool {
 			return slices.ContainsFunc(strings.Split(st.out.String(), "\n"), func(line string) bool {
 				return member(line, "msg") == event && member(line, "trace_id") == trace
 			})
