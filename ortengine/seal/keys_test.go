@@ -116,7 +116,9 @@ func TestParseKeysRefuses(t *testing.T) {
 // from where it names a key's id.
 func leaks(text, s string) bool {
 	parts := strings.FieldsFunc(s, func(r rune) bool { return strings.ContainsRune(",:\n", r) })
-	for _, part := range parts {
+	for i, part := range parts {
+		parts[i] = strings.TrimSpace(part) // as an entry is read
+		part = parts[i]
 		if len(part) <= maxKeyID {
 			text = strings.ReplaceAll(text, "("+part+")", "")
 		}
@@ -140,6 +142,7 @@ func FuzzParseKeys(f *testing.F) {
 	f.Add(",")
 	f.Add("00000000:000000000000000000000000000000000") // the id looks like the secret
 	f.Add(base64.StdEncoding.EncodeToString(testKey(1)) + ":k1")
+	f.Add("\t" + strings.Repeat("r", maxKeyID) + ":") // an id of full length
 	f.Fuzz(func(t *testing.T, s string) {
 		k, err := ParseKeys(s)
 		if err != nil {
