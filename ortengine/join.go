@@ -147,7 +147,7 @@ func (j *join) endedSince(here []sessions.Session) bool {
 		return false
 	}
 	return slices.ContainsFunc(here, func(s sessions.Session) bool {
-		return s.End != nil && s.End.SingleSignOn && left.Before(s.End.At) && j.now().Sub(s.End.At) < endedMemory
+		return s.End != nil && s.End.SingleSignOn && !left.After(s.End.At) && j.now().Sub(s.End.At) < endedMemory
 	})
 }
 

@@ -290,7 +290,7 @@ func (j *join) loggedOut(ctx context.Context) (bool, error) {
 		} else if err != nil {
 			return false, err
 		}
-		if !left.IsZero() && left.Before(note.At) {
+		if !left.IsZero() && !left.After(note.At) {
 			return true, nil
 		}
 	}

@@ -54,14 +54,14 @@ func (r *renewals) note(sent, set []sessions.CookieHash, now time.Time) {
 }
 
 // overSince says whether a logout expired one of some cookies, or of what took
-// their place, after a moment.
+// their place, not before a moment.
 func (r *renewals) overSince(cookies []sessions.CookieHash, at, now time.Time) bool {
 	all := append(r.of(cookies, now), cookies...)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return slices.ContainsFunc(all, func(c sessions.CookieHash) bool {
 		n := r.next[c]
-		return n != nil && n.over.After(at) && now.Sub(n.over) < endedMemory
+		return n != nil && !n.over.IsZero() && !n.over.Before(at) && now.Sub(n.over) < endedMemory
 	})
 }
 

@@ -1,6 +1,7 @@
 package ortengine_test
 
 import (
+	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -177,16 +178,30 @@ func TestLoginThatIsTooOldIsRenewedOnce(t *testing.T) {
 	})
 }
 
+// Times are kept to the millisecond: an end in the very one in which the code left may have come after it.
 func TestCodeThatLeftBeforeSingleSignOnEnded(t *testing.T) {
-	inBubble(t, func(t *testing.T, f *fixture) {
-		ort := f.login(login{browser: "b", tells: user("alice", "sid", time.Now()), cookies: cookies("k1")}).Token
-		late := login{client: "app-two", browser: "b", tells: user("alice", "sid", time.Now()), cookies: cookies("k1")}
-		tx := f.begin(&late)
-		time.Sleep(time.Second)
-		f.revoke(ort)
-		_, err := f.redeem(&late, tx)
-		f.refused(err, 400, ortengine.InvalidGrant, "The login that this authorization code came of has ended", "refused_ended")
-	})
+	for name, end := range map[string]func(f *fixture, ort string){
+		"a revocation":     func(f *fixture, ort string) { f.revoke(ort) },
+		"a logout":         func(f *fixture, _ string) { f.ok(f.CookiesExpired(f.Context(), "b", cookies("k1"), true)) },
+		"the back channel": func(f *fixture, _ string) { f.ok(f.LoggedOut(f.Context(), logoutToken())) },
+	} {
+		for _, after := range []time.Duration{0, time.Second} {
+			t.Run(fmt.Sprintf("%s %v later", name, after), func(t *testing.T) {
+				inBubble(t, func(t *testing.T, f *fixture) {
+					in := func(client string) login {
+						return login{client: client, browser: "b", tells: user("alice", "sid-b", time.Now()), cookies: cookies("k1")}
+					}
+					ort := f.login(in("")).Token
+					late := in("app-two")
+					tx := f.begin(&late)
+					time.Sleep(after)
+					end(f, ort)
+					_, err := f.redeem(&late, tx)
+					f.refused(err, 400, ortengine.InvalidGrant, "The login that this authorization code came of has ended", "refused_ended")
+				})
+			})
+		}
+	}
 }
 
 // Another page of the browser gets renewed cookies while the code of this login is
