@@ -222,9 +222,8 @@ func (g *Gateway) sendTimed(w http.ResponseWriter, r *http.Request, edit request
 	sent, err := g.withhold(out, g.logins.in(r.Header))
 	if err != nil && strict {
 		return err
-	} else if err != nil {
-		g.Logger.LogAttrs(r.Context(), slog.LevelWarn, "looking whether a login cookie is dead", slog.Any("error", err))
 	}
+	g.notLookedUp(r.Context(), err)
 	g.sendInTime(w, r, out, func(resp *http.Response) error { return observe(resp, sent) })
 	return nil
 }

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"context"
 	"log/slog"
 	"net/http"
 	"slices"
@@ -70,10 +71,16 @@ func (g *Gateway) withhold(out *http.Request, cookies []loginCookie) ([]sessions
 // withheld is withhold for a request that goes up although nobody can tell.
 func (g *Gateway) withheld(out, r *http.Request) []sessions.CookieHash {
 	sent, err := g.withhold(out, g.logins.in(r.Header))
-	if err != nil {
-		g.Logger.LogAttrs(out.Context(), slog.LevelWarn, "looking whether a login cookie is dead", slog.Any("error", err))
-	}
+	g.notLookedUp(out.Context(), err)
 	return sent
+}
+
+// notLookedUp logs that a request goes up although nobody could tell of all its login
+// cookies; a nil error: somebody could.
+func (g *Gateway) notLookedUp(ctx context.Context, err error) {
+	if err != nil {
+		g.Logger.LogAttrs(ctx, slog.LevelWarn, "looking whether a login cookie is dead", slog.Any("error", err))
+	}
 }
 
 // cutPairs takes name=value pairs out of the Cookie field; other pairs keep their
