@@ -87,7 +87,7 @@ func (s *storage) scopes() []string {
 	return append(known, s.config.Scopes...)
 }
 
-// authRequest is an authorization request on its way to a code. It is filled
+// authRequest is an authorization request on its way to a code (op.AuthRequest). It is filled
 // in by finish when the user is known, and not changed after that.
 type authRequest struct {
 	*oidc.AuthRequest
@@ -101,22 +101,49 @@ type authRequest struct {
 	code     *usedCode
 }
 
-// The getters are op.AuthRequest's.
+// GetID names the request on the login page.
+func (a *authRequest) GetID() string { return a.id }
 
-func (a *authRequest) GetID() string                      { return a.id }
-func (a *authRequest) GetACR() string                     { return "" }
-func (a *authRequest) GetAMR() []string                   { return []string{"pwd"} }
-func (a *authRequest) GetAudience() []string              { return []string{a.ClientID} }
-func (a *authRequest) GetAuthTime() time.Time             { return a.authTime }
-func (a *authRequest) GetClientID() string                { return a.ClientID }
-func (a *authRequest) GetNonce() string                   { return a.Nonce }
-func (a *authRequest) GetScopes() []string                { return a.scopes }
-func (a *authRequest) GetSubject() string                 { return a.username }
-func (a *authRequest) Done() bool                         { return a.finished }
-func (a *authRequest) GetRedirectURI() string             { return a.RedirectURI }
-func (a *authRequest) GetState() string                   { return a.State }
+// GetACR is none: there is one way to log in.
+func (a *authRequest) GetACR() string { return "" }
+
+// GetAMR is the password (RFC 8176).
+func (a *authRequest) GetAMR() []string { return []string{"pwd"} }
+
+// GetAudience is the client alone.
+func (a *authRequest) GetAudience() []string { return []string{a.ClientID} }
+
+// GetAuthTime is when the user gave the password.
+func (a *authRequest) GetAuthTime() time.Time { return a.authTime }
+
+// GetClientID is the client that asked.
+func (a *authRequest) GetClientID() string { return a.ClientID }
+
+// GetNonce goes into the ID token.
+func (a *authRequest) GetNonce() string { return a.Nonce }
+
+// GetScopes are those that are granted.
+func (a *authRequest) GetScopes() []string { return a.scopes }
+
+// GetSubject is the user's name.
+func (a *authRequest) GetSubject() string { return a.username }
+
+// Done says whether the user has logged in.
+func (a *authRequest) Done() bool { return a.finished }
+
+// GetRedirectURI is where the code goes.
+func (a *authRequest) GetRedirectURI() string { return a.RedirectURI }
+
+// GetState goes back to the client as it came.
+func (a *authRequest) GetState() string { return a.State }
+
+// GetResponseType is the code flow.
 func (a *authRequest) GetResponseType() oidc.ResponseType { return a.ResponseType }
+
+// GetResponseMode is how the code goes to the client.
 func (a *authRequest) GetResponseMode() oidc.ResponseMode { return a.ResponseMode }
+
+// GetCodeChallenge is of PKCE (RFC 7636), nil where the client sent none.
 func (a *authRequest) GetCodeChallenge() *oidc.CodeChallenge {
 	if a.CodeChallenge == "" {
 		return nil
@@ -269,11 +296,14 @@ type signingKey struct {
 	key *rsa.PrivateKey
 }
 
-// The getters are op.SigningKey's, and op.Key's below.
-
+// SignatureAlgorithm is that of all keys here.
 func (k *signingKey) SignatureAlgorithm() jose.SignatureAlgorithm { return jose.RS256 }
-func (k *signingKey) Key() any                                    { return k.key }
-func (k *signingKey) ID() string                                  { return k.id }
+
+// Key is the private key.
+func (k *signingKey) Key() any { return k.key }
+
+// ID is the kid.
+func (k *signingKey) ID() string { return k.id }
 
 type publicKey struct{ *signingKey }
 

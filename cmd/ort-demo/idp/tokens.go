@@ -36,19 +36,30 @@ func (f *family) revoke() {
 	}
 }
 
-// refreshRequest shows a family to the library, with the scopes of one refresh.
+// refreshRequest shows a family to the library (op.RefreshTokenRequest), with the scopes of one refresh.
 type refreshRequest struct {
 	family // a copy: the library sets the scopes of this one refresh
 }
 
-// The getters and the setter are op.RefreshTokenRequest's.
+// GetAMR is that of the login.
+func (r *refreshRequest) GetAMR() []string { return []string{"pwd"} }
 
-func (r *refreshRequest) GetAMR() []string              { return []string{"pwd"} }
-func (r *refreshRequest) GetAudience() []string         { return []string{r.clientID} }
-func (r *refreshRequest) GetAuthTime() time.Time        { return r.authTime }
-func (r *refreshRequest) GetClientID() string           { return r.clientID }
-func (r *refreshRequest) GetScopes() []string           { return r.scopes }
-func (r *refreshRequest) GetSubject() string            { return r.username }
+// GetAudience is the client alone.
+func (r *refreshRequest) GetAudience() []string { return []string{r.clientID} }
+
+// GetAuthTime is that of the login, not of the refresh.
+func (r *refreshRequest) GetAuthTime() time.Time { return r.authTime }
+
+// GetClientID is the client that holds the token.
+func (r *refreshRequest) GetClientID() string { return r.clientID }
+
+// GetScopes are the grant's, or the fewer that the client asked for.
+func (r *refreshRequest) GetScopes() []string { return r.scopes }
+
+// GetSubject is the user's name.
+func (r *refreshRequest) GetSubject() string { return r.username }
+
+// SetCurrentScopes takes the fewer scopes that the client asked for.
 func (r *refreshRequest) SetCurrentScopes(new []string) { r.scopes = new }
 
 // CreateAccessToken implements op.AuthStorage.
