@@ -1,7 +1,6 @@
 package ortengine_test
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
@@ -12,7 +11,6 @@ import (
 	"net/netip"
 	"path/filepath"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -20,6 +18,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/ort-gateway/ort-gateway/cmd/proctest"
 	"github.com/ort-gateway/ort-gateway/metrics"
 	"github.com/ort-gateway/ort-gateway/ortengine"
 	"github.com/ort-gateway/ort-gateway/ortengine/seal"
@@ -93,22 +92,7 @@ func newFixture(t testing.TB, change func(*ortengine.Config)) *fixture {
 }
 
 // logged is what was logged.
-type logged struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (l *logged) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.Write(p)
-}
-
-func (l *logged) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.String()
-}
+type logged struct{ proctest.Output }
 
 // events are the lines with a message, with one attribute of each.
 func (l *logged) events(t testing.TB, message, attribute string) (out []string) {

@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/http"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -113,15 +112,7 @@ func TestEventsOfPagesThatLeaveAndStay(t *testing.T) {
 // A fault in a stream on a connection of its own, which net/http does not look after,
 // ends that stream alone: its page sees the connection break, and comes back.
 func TestEventsPanic(t *testing.T) {
-	var broken atomic.Bool
-	r := newRig(t, func(_ *rig, c *Config, _ *ortengine.Config) {
-		c.Now = func() time.Time {
-			if broken.Load() {
-				panic("planted-secret-panic")
-			}
-			return time.Now()
-		}
-	})
+	r, broken := newBreakableRig(t)
 	address := r.listening()
 	a := r.app().login()
 	o, err := r.Engine.Open(a.ort)

@@ -4,9 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
-	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/ort-gateway/ort-gateway/ortengine"
 )
@@ -47,15 +45,7 @@ func TestStrangersFillNoLog(t *testing.T) {
 // A request that panics ends its own connection, and the log says where it did, but
 // not with what.
 func TestRequestPanics(t *testing.T) {
-	var broken atomic.Bool
-	r := newRig(t, func(_ *rig, c *Config, _ *ortengine.Config) {
-		c.Now = func() time.Time {
-			if broken.Load() {
-				panic("planted-secret-panic")
-			}
-			return time.Now()
-		}
-	})
+	r, broken := newBreakableRig(t)
 	a := r.app().login()
 	broken.Store(true)
 	func() {

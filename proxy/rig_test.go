@@ -14,11 +14,13 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
 
+	"github.com/ort-gateway/ort-gateway/cmd/proctest"
 	"github.com/ort-gateway/ort-gateway/dpop"
 	"github.com/ort-gateway/ort-gateway/dpop/dpoptest"
 	"github.com/ort-gateway/ort-gateway/ortengine"
@@ -33,7 +35,7 @@ type rig struct {
 	*Gateway
 	t     testing.TB
 	store *boltstore.Store
-	log   *logged
+	log   *proctest.Output
 
 	mu     sync.Mutex
 	asked  []asked
@@ -66,7 +68,7 @@ func newRig(t testing.TB, options ...rigOption) *rig {
 // synctest sees who waits.
 func startRig(t testing.TB, direct bool, options ...rigOption) *rig {
 	t.Helper()
-	r := &rig{t: t, direct: direct, log: new(logged), meta: map[string]any{
+	r := &rig{t: t, direct: direct, log: new(proctest.Output), meta: map[string]any{
 		"issuer": public, "authorization_endpoint": public + "/authorize", "token_endpoint": public + "/token",
 		"revocation_endpoint": public + "/revoke", "introspection_endpoint": public + "/introspect",
 		"pushed_authorization_request_endpoint": public + "/par", "device_authorization_endpoint": public + "/device",
@@ -371,4 +373,18 @@ func (r *rig) refused(resp *http.Response, before, status int, code string) {
 	if r.count() != before {
 		r.t.Errorf("it reached the upstream: %+v", r.last())
 	}
+}
+
+// newBreakableRig is a rig whose gateway panics, with what must not be told, once broken is set.
+func newBreakableRig(t *testing.T) (r *rig, broken *atomic.Bool) {
+	t.Helper()
+	broken = new(atomic.Bool)
+	return newRig(t, func(_ *rig, c *Config, _ *ortengine.Config) {
+		c.Now = func() time.Time {
+			if broken.Load() {
+				panic("planted-secret-panic")
+			}
+			return time.Now()
+		}
+	}), broken
 }

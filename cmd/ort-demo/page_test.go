@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"os"
 	"os/exec"
 	"strings"
 	"sync"
@@ -13,6 +12,8 @@ import (
 	cdplog "github.com/chromedp/cdproto/log"
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
+
+	"github.com/ort-gateway/ort-gateway/cmd/proctest"
 )
 
 // TestPage does in a real browser what the page invites to: both apps, the
@@ -77,10 +78,7 @@ func openBrowser(t *testing.T) *browserTab {
 	t.Helper()
 	path, err := exec.LookPath("chromium")
 	if errors.Is(err, exec.ErrNotFound) {
-		if os.Getenv("CI") == "true" {
-			t.Fatal(err)
-		}
-		t.Skip("chromium is not installed: apt-get install chromium")
+		proctest.Missing(t, "chromium is not installed: apt-get install chromium")
 	}
 	flags := append(chromedp.DefaultExecAllocatorOptions[:],
 		chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.DisableGPU, chromedp.UserDataDir(t.TempDir()),

@@ -1,20 +1,18 @@
 package promtest
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
-	"math/rand/v2"
-	"net"
 	"net/http"
 	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
+
+	"github.com/ort-gateway/ort-gateway/cmd/proctest"
 )
 
 // Config says what a Server scrapes and how.
@@ -40,18 +38,15 @@ func Start(t testing.TB, c Config) *Server {
 	t.Helper()
 	path, err := exec.LookPath("prometheus")
 	if err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatal(err)
-		}
-		t.Skip("Prometheus is not installed: apt-get install prometheus")
+		proctest.Missing(t, "Prometheus is not installed: apt-get install prometheus")
 	}
 	dir := t.TempDir()
-	address := freeAddress(t)
+	address := proctest.FreeAddress(t)
 	features := "exemplar-storage"
 	if c.Native {
 		features += ",native-histograms"
 	}
-	var out output
+	var out proctest.Output
 	cmd := exec.Command(path, "--config.file="+configure(t, dir, c), "--storage.tsdb.path="+filepath.Join(dir, "data"),
 		"--web.listen-address="+address, "--enable-feature="+features, "--log.level=warn")
 	cmd.Stdout, cmd.Stderr = &out, &out
@@ -111,42 +106,6 @@ func write(t testing.TB, path string, text []byte) {
 	if err := os.WriteFile(path, text, 0o600); err != nil {
 		t.Fatal(err)
 	}
-}
-
-// freeAddress is outside of the range from which the system takes ports for outgoing connections: one of those could be gone
-// before Prometheus listens there.
-func freeAddress(t testing.TB) string {
-	t.Helper()
-	for range 100 {
-		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 20000+rand.IntN(12000)))
-		if err != nil {
-			continue
-		}
-		defer l.Close()
-		return l.Addr().String()
-	}
-	t.Fatal("no free port")
-	return ""
-}
-
-// output is what the process says; it is read while the process runs.
-type output struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-// Write takes what the process says.
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.buf.Write(p)
-}
-
-// String is all of it so far.
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.buf.String()
 }
 
 // Until waits until something is so, and fails the test where it does not come.

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ort-gateway/ort-gateway/cmd/proctest"
 	"github.com/ort-gateway/ort-gateway/sessions"
 	"github.com/ort-gateway/ort-gateway/sessions/storetest"
 )
@@ -28,7 +29,7 @@ func newCluster(t *testing.T) []*server {
 	}
 	path, err := exec.LookPath("redis-cli")
 	if err != nil {
-		missing(t, "no redis-cli: apt-get install redis-tools")
+		proctest.Missing(t, "no redis-cli: apt-get install redis-tools")
 	}
 	if out, err := exec.Command(path, append(args, "--cluster-yes")...).CombinedOutput(); err != nil {
 		t.Fatalf("making a Cluster: %v: %s", err, out)

@@ -1,17 +1,16 @@
 package redisstore
 
 import (
-	"bytes"
 	"fmt"
 	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
+	"github.com/ort-gateway/ort-gateway/cmd/proctest"
 	"github.com/ort-gateway/ort-gateway/sessions"
 )
 
@@ -64,29 +63,12 @@ func linked(t *testing.T, replica *server) {
 	})
 }
 
-type safeBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (s *safeBuffer) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.Write(p)
-}
-
-func (s *safeBuffer) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.String()
-}
-
 // TestFailover: the master dies with the end of a session that its replica does
 // not have. The store goes on with the replica, and the end is written again by
 // who made it; a lease that is held meanwhile is still good.
 func TestFailover(t *testing.T) {
 	f := newSentinels(t)
-	log := &safeBuffer{}
+	log := &proctest.Output{}
 	nobody := closing(t, openAt(t, strings.Replace(f.url, "mymaster", "nobody", 1), Config{}, t.Name()))
 	if err := nobody.Ready(t.Context()); err == nil || !strings.Contains(err.Error(), "know no master of the URL's master_name") {
 		t.Errorf("a wrong master_name: %v", err)

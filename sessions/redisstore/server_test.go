@@ -6,8 +6,8 @@ import (
 	"encoding/hex"
 	"flag"
 	"fmt"
-	"math/rand/v2"
 	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -18,6 +18,7 @@ import (
 	"github.com/redis/go-redis/v9"
 	"go.uber.org/goleak"
 
+	"github.com/ort-gateway/ort-gateway/cmd/proctest"
 	"github.com/ort-gateway/ort-gateway/sessions"
 	"github.com/ort-gateway/ort-gateway/sessions/storetest"
 )
@@ -55,29 +56,10 @@ type server struct {
 	cmd  *exec.Cmd
 }
 
-// missing is for a part that is not there: CI has it.
-func missing(t testing.TB, what string) {
-	t.Helper()
-	if os.Getenv("CI") != "" {
-		t.Fatal(what)
-	}
-	t.Skip(what)
-}
-
-// freePort is outside of the range from which the system takes ports for outgoing connections: it stays free while a server is
-// started, and started again.
+// freePort is one that nothing listens on.
 func freePort(t testing.TB) int {
 	t.Helper()
-	for range 100 {
-		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 20000+rand.IntN(12000)))
-		if err != nil {
-			continue
-		}
-		defer l.Close()
-		return l.Addr().(*net.TCPAddr).Port
-	}
-	t.Fatal("no free port")
-	return 0
+	return int(netip.MustParseAddrPort(proctest.FreeAddress(t)).Port())
 }
 
 // newServer starts a server that is gone with its test.
@@ -93,7 +75,7 @@ func (s *server) start(t testing.TB) {
 	t.Helper()
 	path, err := exec.LookPath("redis-server")
 	if err != nil {
-		missing(t, "no redis-server: apt-get install redis-server")
+		proctest.Missing(t, "no redis-server: apt-get install redis-server")
 	}
 	args := append([]string{
 		"--port", fmt.Sprint(s.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no",

@@ -9,9 +9,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"errors"
-	"fmt"
 	"math/big"
-	mathrand "math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -23,6 +21,8 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/ort-gateway/ort-gateway/cmd/proctest"
 )
 
 func TestMain(m *testing.M) {
@@ -41,7 +41,7 @@ func TestScripts(t *testing.T) {
 			e.Setenv("CERT", pair.certFile)
 			e.Setenv("KEY", pair.keyFile)
 			for _, name := range []string{"PUBLIC", "ADMIN", "UPSTREAM"} {
-				e.Setenv(name, freeAddr(t))
+				e.Setenv(name, proctest.FreeAddress(t))
 			}
 			return nil
 		},
@@ -69,22 +69,6 @@ func TestScripts(t *testing.T) {
 			},
 		},
 	})
-}
-
-// freeAddr is a loopback address that nothing listens on, outside of the range from which the system takes ports for outgoing
-// connections: one of those could be gone before it is used.
-func freeAddr(t testing.TB) string {
-	t.Helper()
-	for range 100 {
-		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 20000+mathrand.IntN(12000)))
-		if err != nil {
-			continue
-		}
-		defer l.Close()
-		return l.Addr().String()
-	}
-	t.Fatal("no free port")
-	return ""
 }
 
 func waitAlive(addr string) error {

@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ort-gateway/ort-gateway/cmd/proctest"
 	"github.com/ort-gateway/ort-gateway/ortengine/seal"
 	"github.com/ort-gateway/ort-gateway/sessions/boltstore"
 )
@@ -130,7 +131,7 @@ func TestCheckUpstreamConnection(t *testing.T) {
 		name, upstream, ca, want string
 		timeout                  time.Duration
 	}{
-		{"nobody there", "http://" + freeAddr(t), "", "fail upstream: … does not answer: connection refused; change: ORT_UPSTREAM_URL", 0},
+		{"nobody there", "http://" + proctest.FreeAddress(t), "", "fail upstream: … does not answer: connection refused; change: ORT_UPSTREAM_URL", 0},
 		{"plain HTTP", strings.Replace(plain.URL, "http", "https", 1), "", "fail upstream: … it speaks plain HTTP there; change: ORT_UPSTREAM_URL: begin it with http://", 0},
 		{"unknown authority", secure.URL, "", "fail upstream: … comes from nobody who is trusted here; change: ORT_UPSTREAM_CA_FILE", 0},
 		{"another name", strings.Replace(secure.URL, "127.0.0.1", "localhost", 1), ca, "fail upstream: … not for the host in ORT_UPSTREAM_URL", 0},

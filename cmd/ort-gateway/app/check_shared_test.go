@@ -3,11 +3,12 @@ package app
 import (
 	"fmt"
 	"net"
-	"os"
 	"os/exec"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/ort-gateway/ort-gateway/cmd/proctest"
 )
 
 // startRedis starts a redis-server of its own and returns its address.
@@ -15,12 +16,9 @@ func startRedis(t *testing.T, args ...string) string {
 	t.Helper()
 	path, err := exec.LookPath("redis-server")
 	if err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatal("no redis-server: apt-get install redis-server")
-		}
-		t.Skip("no redis-server: apt-get install redis-server")
+		proctest.Missing(t, "no redis-server: apt-get install redis-server")
 	}
-	address := freeAddr(t)
+	address := proctest.FreeAddress(t)
 	_, port, _ := net.SplitHostPort(address)
 	cmd := exec.Command(path, append([]string{"--port", port, "--bind", "127.0.0.1", "--save", "", "--dir", t.TempDir()}, args...)...)
 	if err := cmd.Start(); err != nil {

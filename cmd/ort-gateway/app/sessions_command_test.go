@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ort-gateway/ort-gateway/cmd/proctest"
 	"github.com/ort-gateway/ort-gateway/ortengine/seal"
 )
 
@@ -33,7 +34,7 @@ func command(t *testing.T, admin, token string, args ...string) (stdout, stderr 
 // More sessions than one page holds come whole, each once, and no more of them than were asked for.
 func TestSessionsListGoesOnFromPageToPage(t *testing.T) {
 	const n = pageOfList + 7
-	path, admin := filepath.Join(t.TempDir(), "sessions.db"), freeAddr(t)
+	path, admin := filepath.Join(t.TempDir(), "sessions.db"), proctest.FreeAddress(t)
 	want := map[string]bool{}
 	for _, id := range filled(t, path, n) {
 		want[string(id)] = true

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/ort-gateway/ort-gateway/cmd/ort-demo/idp"
+	"github.com/ort-gateway/ort-gateway/cmd/proctest"
 )
 
 // embedded is the demo's provider (zitadel's library): the second real identity provider behind the gateway. It knows
@@ -29,7 +30,7 @@ type embedded struct {
 func startEmbedded(t *testing.T, issuer string, clients []clientMetadata, roots *x509.CertPool) *embedded {
 	t.Helper()
 	e := &embedded{withAccess: map[string]string{}}
-	out := &output{}
+	out := &proctest.Output{}
 	t.Cleanup(func() { keepLog(t, "upstream", out) })
 	config := idp.Config{Issuer: issuer, TokenMiddleware: e.listen, BackChannelTLS: &tls.Config{RootCAs: roots}, Log: slog.New(slog.NewTextHandler(out, nil))}
 	for _, c := range clients {

@@ -20,6 +20,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/ort-gateway/ort-gateway/cmd/proctest"
 )
 
 // TestKeycloak runs the gateway before a real Keycloak, installed by .ci/keycloak. There is one server for all subtests,
@@ -66,7 +68,7 @@ type keycloak struct {
 	scheme string // of the origin that it takes for its own
 	public string // and its host and port
 	url    string // where it listens
-	out    *output
+	out    *proctest.Output
 	done   chan struct{}
 
 	cert, key string // files of its origin's certificate, with https
@@ -88,7 +90,7 @@ func keycloakDir(t *testing.T) string {
 	if dir == "" {
 		cache, err := os.UserCacheDir()
 		if err != nil {
-			missing(t, "Keycloak is not installed: no E2E_KEYCLOAK and %v", err)
+			proctest.Missing(t, "Keycloak is not installed: no E2E_KEYCLOAK and %v", err)
 		}
 		dir = filepath.Join(cache, "ort-gateway", "keycloak-"+string(version[1]))
 	}
@@ -106,11 +108,11 @@ func keycloakDir(t *testing.T) string {
 	sum, err := os.ReadFile(filepath.Join(dir, "clean.sum"))
 	switch {
 	case errors.Is(err, os.ErrNotExist):
-		missing(t, "Keycloak is not installed in %s: .ci/keycloak installs it", dir)
+		proctest.Missing(t, "Keycloak is not installed in %s: .ci/keycloak installs it", dir)
 	case err != nil:
 		t.Fatal(err)
 	case !strings.HasPrefix(string(sum), fmt.Sprintf("%x ", sha256.Sum256(script))):
-		missing(t, "Keycloak in %s has other realms: .ci/keycloak imports them", dir)
+		proctest.Missing(t, "Keycloak in %s has other realms: .ci/keycloak imports them", dir)
 	}
 	return dir
 }
@@ -136,8 +138,8 @@ func startKeycloakBehind(t *testing.T, scheme string) *keycloak {
 	if err != nil {
 		t.Fatal(err)
 	}
-	private, management := freePort(t), freePort(t)
-	kc := &keycloak{scheme: scheme, public: freePort(t), url: "http://" + private, out: &output{}, done: make(chan struct{})}
+	private, management := proctest.FreeAddress(t), proctest.FreeAddress(t)
+	kc := &keycloak{scheme: scheme, public: proctest.FreeAddress(t), url: "http://" + private, out: &proctest.Output{}, done: make(chan struct{})}
 	_, httpPort, _ := strings.Cut(private, ":")
 	_, managementPort, _ := strings.Cut(management, ":")
 	cmd := exec.Command("sh", "-c", keycloakRun, "sh", filepath.Join(dir, "bin", "kc.sh"), "start", "--optimized", "--cache=local",
@@ -271,9 +273,9 @@ func (kc *keycloak) stack(t *testing.T, env map[string]string) *keycloakStack {
 
 func (kc *keycloak) realmStack(t *testing.T, realm string, env map[string]string) *keycloakStack {
 	t.Helper()
-	admin := freePort(t)
+	admin := proctest.FreeAddress(t)
 	st := &keycloakStack{kc: kc, stack: &stack{
-		t: t, out: &output{}, origin: kc.scheme + "://" + kc.public, admin: "http://" + admin, dir: t.TempDir(),
+		t: t, out: &proctest.Output{}, origin: kc.scheme + "://" + kc.public, admin: "http://" + admin, dir: t.TempDir(),
 		http: http.DefaultTransport.(*http.Transport).Clone(),
 	}}
 	st.http.MaxIdleConnsPerHost = 100

@@ -12,6 +12,7 @@ import (
 
 	// The binary is built of it: go test must not show a former result where it has changed.
 	_ "github.com/ort-gateway/ort-gateway/cmd/ort-gateway/app"
+	"github.com/ort-gateway/ort-gateway/cmd/proctest"
 )
 
 // workDir holds the binary and everything the processes write. It is removed when the tests are through.
@@ -36,15 +37,6 @@ func run(m *testing.M) int {
 		return 1
 	}
 	return m.Run()
-}
-
-// missing skips the test, or fails it where everything has to be there.
-func missing(t *testing.T, format string, args ...any) {
-	t.Helper()
-	if os.Getenv("CI") == "true" {
-		t.Fatalf(format, args...)
-	}
-	t.Skipf(format, args...)
 }
 
 // gatewayBinary builds the gateway once.
@@ -97,7 +89,7 @@ func nodeProgram(t *testing.T) string {
 	}
 	path, err := exec.LookPath(name)
 	if err != nil {
-		missing(t, "node is not installed: %v", err)
+		proctest.Missing(t, "node is not installed: %v", err)
 	}
 	for _, dir := range []string{"node", "node/spa"} { // read, so that go test notices their changes
 		if _, err := os.ReadDir(dir); err != nil {
@@ -105,7 +97,7 @@ func nodeProgram(t *testing.T) string {
 		}
 	}
 	if _, err := os.Stat("node/node_modules/oidc-provider/package.json"); errors.Is(err, os.ErrNotExist) {
-		missing(t, "node modules are not installed: npm ci --ignore-scripts --prefix cmd/ort-gateway/e2e/node")
+		proctest.Missing(t, "node modules are not installed: npm ci --ignore-scripts --prefix cmd/ort-gateway/e2e/node")
 	}
 	return path
 }
@@ -122,6 +114,6 @@ func chromiumProgram(t *testing.T) string {
 			return path
 		}
 	}
-	missing(t, "no browser is installed (looked for %v)", names)
+	proctest.Missing(t, "no browser is installed (looked for %v)", names)
 	return ""
 }

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/ort-gateway/ort-gateway/cmd/proctest"
 )
 
 // A backup that is put back lets every user go on. What ended after it lives again.
@@ -83,7 +85,7 @@ var otherStores = []struct {
 // redisForMove starts an empty Redis and gives its URL.
 func redisForMove(t *testing.T) string {
 	t.Helper()
-	address := freePort(t)
+	address := proctest.FreeAddress(t)
 	startRedis(t, address)
 	return "redis://" + address
 }

@@ -6,6 +6,8 @@ import (
 	"os/exec"
 	"testing"
 	"time"
+
+	"github.com/ort-gateway/ort-gateway/cmd/proctest"
 )
 
 // A client library that checks every answer as the specifications say finds nothing to complain about.
@@ -33,7 +35,7 @@ func TestOAuth4WebAPI(t *testing.T) {
 			defer cancel()
 			cmd := exec.CommandContext(ctx, nodeProgram(t), "oauth4webapi.mjs", string(arg))
 			cmd.Dir = "node"
-			var stderr output
+			var stderr proctest.Output
 			cmd.Stderr = &stderr
 			out, err := cmd.Output()
 			if err != nil {

@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"bufio"
-	"bytes"
 	"fmt"
 	"io"
 	"os"
@@ -13,38 +12,22 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/ort-gateway/ort-gateway/cmd/proctest"
 )
-
-// output collects what a process writes; it is read while the process runs.
-type output struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.buf.Write(p)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.buf.String()
-}
 
 // process is a started program. Its output is kept, and shown where the test fails.
 type process struct {
 	name  string
 	cmd   *exec.Cmd
-	out   *output
+	out   *proctest.Output
 	stdin io.Closer
 	done  chan struct{} // closed when the process has ended and its output is complete
 	err   error         // of Wait, once done is closed
 }
 
 // start runs the program; its output goes on in out. The process is killed at the end of the test if it is still there.
-func start(t *testing.T, name string, out *output, cmd *exec.Cmd) *process {
+func start(t *testing.T, name string, out *proctest.Output, cmd *exec.Cmd) *process {
 	t.Helper()
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
@@ -103,7 +86,7 @@ var logCount struct {
 }
 
 // keepLog writes what a process has said to E2E_LOGS, and shows its end where the test failed.
-func keepLog(t *testing.T, name string, out *output) {
+func keepLog(t *testing.T, name string, out *proctest.Output) {
 	text := out.String()
 	if dir := os.Getenv("E2E_LOGS"); dir != "" {
 		logCount.Lock()

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ort-gateway/ort-gateway/cmd/proctest"
 	"github.com/ort-gateway/ort-gateway/metrics/promtest"
 )
 
@@ -21,10 +22,10 @@ func startRedis(t *testing.T, address string) *process {
 	t.Helper()
 	path, err := exec.LookPath("redis-server")
 	if err != nil {
-		missing(t, "redis-server is not installed: apt-get install redis-server")
+		proctest.Missing(t, "redis-server is not installed: apt-get install redis-server")
 	}
 	_, port, _ := net.SplitHostPort(address)
-	redis := start(t, "redis", &output{}, exec.Command(path, "--bind", "127.0.0.1", "--port", port, "--save", "", "--dir", t.TempDir()))
+	redis := start(t, "redis", &proctest.Output{}, exec.Command(path, "--bind", "127.0.0.1", "--port", port, "--save", "", "--dir", t.TempDir()))
 	waitUntil(t, 20*time.Second, "redis answers", func() bool {
 		if !redis.running() {
 			t.Fatalf("redis-server ended: %s", tail(redis.out.String(), 5))
@@ -41,7 +42,7 @@ func startRedis(t *testing.T, address string) *process {
 
 // When Redis stops, the operator is paged by the alert whose runbook says so, and by no other cause.
 func TestRedisStopsAndTheRightAlertFires(t *testing.T) {
-	address := freePort(t)
+	address := proctest.FreeAddress(t)
 	redis := startRedis(t, address)
 	key := make([]byte, 32)
 	rand.Read(key)

@@ -10,6 +10,8 @@ import (
 	"os/exec"
 	"testing"
 	"time"
+
+	"github.com/ort-gateway/ort-gateway/cmd/proctest"
 )
 
 // clientMetadata registers a client at the provider (RFC 7591 names).
@@ -99,7 +101,7 @@ func startProvider(t *testing.T, c providerConfig) *provider {
 	cmd := exec.Command(node, "provider.mjs", string(config))
 	cmd.Dir = "node"
 	cmd.Env = append(os.Environ(), "NODE_NO_WARNINGS=1")
-	out := &output{}
+	out := &proctest.Output{}
 	t.Cleanup(func() { keepLog(t, "provider", out) })
 	r, w, err := os.Pipe()
 	if err != nil {

@@ -17,6 +17,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/ort-gateway/ort-gateway/cmd/proctest"
 )
 
 // replicas are gateways behind one public name, on one Redis.
@@ -37,7 +39,7 @@ func startReplicas(t *testing.T, provider providerConfig) *replicas {
 	}})
 	r.listen[0], r.admins[0], r.processes[0] = r.env["ORT_LISTEN_ADDR"], r.env["ORT_ADMIN_ADDR"], r.gateway
 	for n := 1; n < 3; n++ {
-		r.listen[n], r.admins[n] = freePort(t), freePort(t)
+		r.listen[n], r.admins[n] = proctest.FreeAddress(t), proctest.FreeAddress(t)
 		r.startReplica(n)
 	}
 	r.http.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
@@ -124,7 +126,7 @@ func startSentinels(t *testing.T) *redisServers {
 	t.Helper()
 	r := &redisServers{t: t}
 	for n := range 3 {
-		_, port, _ := net.SplitHostPort(freePort(t))
+		_, port, _ := net.SplitHostPort(proctest.FreeAddress(t))
 		r.ports, r.nodes = append(r.ports, port), append(r.nodes, nil)
 		r.startNode(n, 0)
 	}
@@ -133,7 +135,7 @@ func startSentinels(t *testing.T) *redisServers {
 	})
 	var addresses []string
 	for n := range 3 {
-		_, port, _ := net.SplitHostPort(freePort(t))
+		_, port, _ := net.SplitHostPort(proctest.FreeAddress(t))
 		dir := t.TempDir()
 		conf := filepath.Join(dir, "sentinel.conf")
 		text := "port " + port + "\nbind 127.0.0.1\ndir " + dir + "\nlogfile " + dir + "/log\nsentinel monitor mymaster 127.0.0.1 " + r.ports[0] + " 2\n" +
@@ -169,9 +171,9 @@ func (r *redisServers) startServer(name, port string, args ...string) *process {
 	r.t.Helper()
 	path, err := exec.LookPath("redis-server")
 	if err != nil {
-		missing(r.t, "no redis-server: apt-get install redis-server")
+		proctest.Missing(r.t, "no redis-server: apt-get install redis-server")
 	}
-	p := start(r.t, name, &output{}, exec.Command(path, args...))
+	p := start(r.t, name, &proctest.Output{}, exec.Command(path, args...))
 	waitUntil(r.t, 10*time.Second, name+" answers", func() bool {
 		c, err := net.DialTimeout("tcp", "127.0.0.1:"+port, time.Second)
 		if err == nil {
@@ -187,7 +189,7 @@ func (r *redisServers) ask(port string, args ...string) string {
 	r.t.Helper()
 	out, err := exec.Command("redis-cli", append([]string{"-p", port}, args...)...).CombinedOutput()
 	if errors.Is(err, exec.ErrNotFound) {
-		missing(r.t, "no redis-cli: apt-get install redis-tools")
+		proctest.Missing(r.t, "no redis-cli: apt-get install redis-tools")
 	}
 	return string(out)
 }

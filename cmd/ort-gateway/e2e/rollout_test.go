@@ -18,6 +18,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/ort-gateway/ort-gateway/cmd/proctest"
 )
 
 // replica is one gateway behind the load balancer.
@@ -122,7 +124,7 @@ func startRollout(t *testing.T, delay string) *rollout {
 // add starts a replica and waits until requests reach it.
 func (ro *rollout) add() *replica {
 	ro.t.Helper()
-	listen, admin := freePort(ro.t), freePort(ro.t)
+	listen, admin := proctest.FreeAddress(ro.t), proctest.FreeAddress(ro.t)
 	env := map[string]string{
 		"PATH": os.Getenv("PATH"), "ORT_ISSUER": ro.origin, "ORT_UPSTREAM_URL": ro.upstream, "ORT_LISTEN_ADDR": listen, "ORT_ADMIN_ADDR": admin,
 		"ORT_STORE_URL": "bolt:" + filepath.Join(ro.t.TempDir(), "sessions.db"), "ORT_SHUTDOWN_DELAY": ro.delay,
@@ -131,7 +133,7 @@ func (ro *rollout) add() *replica {
 	for _, name := range slices.Sorted(maps.Keys(env)) {
 		cmd.Env = append(cmd.Env, name+"="+env[name])
 	}
-	out := &output{}
+	out := &proctest.Output{}
 	ro.t.Cleanup(func() { keepLog(ro.t, "gateway", out) })
 	m := &replica{process: start(ro.t, "gateway", out, cmd), admin: admin}
 	target := &url.URL{Scheme: "http", Host: listen}

@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/ort-gateway/ort-gateway/cmd/proctest"
 )
 
 // Three gateways on one Redis give at least 2.5 times the exchanges of one with the same share of CPU each.
@@ -22,7 +24,7 @@ func TestThreeGatewaysDoTheWorkOfThree(t *testing.T) {
 	if testing.Short() || raceFlag != "" {
 		exchanges = 200
 	}
-	address := freePort(t)
+	address := proctest.FreeAddress(t)
 	redis := startRedis(t, address)
 	r := &replicas{stack: startStack(t, setup{embedded: true, env: map[string]string{
 		"ORT_STORE_URL": "redis://" + address, "ORT_SEALING_KEYS": newSealingKey(t),
@@ -63,7 +65,7 @@ func TestThreeGatewaysDoTheWorkOfThree(t *testing.T) {
 	cost(1) // warm
 	one, _ := cost(1)
 	for n := 1; n < 3; n++ {
-		r.listen[n], r.admins[n] = freePort(t), freePort(t)
+		r.listen[n], r.admins[n] = proctest.FreeAddress(t), proctest.FreeAddress(t)
 		r.startReplica(n)
 	}
 	cost(3)
@@ -88,7 +90,7 @@ func cpuOf(t *testing.T, p *process) time.Duration {
 	t.Helper()
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.cmd.Process.Pid))
 	if err != nil {
-		missing(t, "no /proc here: it tells what CPU a process has used")
+		proctest.Missing(t, "no /proc here: it tells what CPU a process has used")
 	}
 	fields := strings.Fields(string(text[strings.LastIndexByte(string(text), ')')+1:]))
 	ticks := 0

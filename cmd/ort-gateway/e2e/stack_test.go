@@ -8,8 +8,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
-	mathrand "math/rand/v2"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -19,6 +17,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/ort-gateway/ort-gateway/cmd/proctest"
 )
 
 // setup says what a stack is made of; its zero value is the usual one.
@@ -46,7 +46,7 @@ type stack struct {
 	env      map[string]string
 	dir      string
 	plain    bool
-	out      *output
+	out      *proctest.Output
 	gateway  *process
 	http     *http.Transport
 	metadata metadata
@@ -97,12 +97,12 @@ func startStack(t *testing.T, s setup) *stack {
 	if s.origins == [2]string{} {
 		s.origins = [2]string{"http://one.localhost:3001", "http://two.localhost:3002"}
 	}
-	public, admin := freePort(t), freePort(t)
+	public, admin := proctest.FreeAddress(t), proctest.FreeAddress(t)
 	scheme := "http"
 	if s.tls {
 		scheme = "https"
 	}
-	st := &stack{t: t, out: &output{}, plain: s.plain, admin: "http://" + admin, origin: scheme + "://" + public, http: http.DefaultTransport.(*http.Transport).Clone()}
+	st := &stack{t: t, out: &proctest.Output{}, plain: s.plain, admin: "http://" + admin, origin: scheme + "://" + public, http: http.DefaultTransport.(*http.Transport).Clone()}
 	st.http.MaxIdleConnsPerHost = 100
 	st.issuer = st.origin + s.suffix
 	st.clients = usualClients(st.issuer, s.origins)
@@ -334,22 +334,6 @@ func around(s string, i int) string {
 
 // requestTimeout bounds every request: the gateway never lets one hang.
 const requestTimeout = 40 * time.Second
-
-// freePort returns a loopback address that nothing listens on, outside of the range from which the system takes ports for
-// outgoing connections: it stays free while a killed gateway is started again.
-func freePort(t *testing.T) string {
-	t.Helper()
-	for range 100 {
-		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 20000+mathrand.IntN(12000)))
-		if err != nil {
-			continue
-		}
-		defer l.Close()
-		return l.Addr().String()
-	}
-	t.Fatal("no free port")
-	return ""
-}
 
 // metric reads one series of the gateway's metrics, such as `ort_gateway_exchanges_total{result="ok"}`.
 func (st *stack) metric(series string) (float64, error) {
