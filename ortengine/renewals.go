@@ -61,7 +61,7 @@ func (r *renewals) overSince(cookies []sessions.CookieHash, at, now time.Time) b
 	defer r.mu.Unlock()
 	return slices.ContainsFunc(all, func(c sessions.CookieHash) bool {
 		n := r.next[c]
-		return n != nil && !n.over.IsZero() && !n.over.Before(at) && now.Sub(n.over) < endedMemory
+		return n != nil && !n.over.Before(at)
 	})
 }
 

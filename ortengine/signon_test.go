@@ -232,6 +232,18 @@ func TestRenewalsAreBounded(t *testing.T) {
 		f.revoke(issued.Token)
 		f.withheld([]string{"k1", "k2"}, true, false)
 	})
+	inBubble(t, func(t *testing.T, f *fixture) {
+		l := login{browser: "b", tells: user("alice", "sid", time.Now()), cookies: cookies("k1")}
+		tx := f.begin(&l)
+		f.sets(cookies("k1"), cookies("k2"))
+		for i := range 10_000 { // of others: the oldest is forgotten
+			f.sets(cookies(fmt.Sprint("other", i)), cookies("of another"))
+		}
+		issued, err := f.redeem(&l, tx)
+		f.ok(err)
+		f.revoke(issued.Token)
+		f.withheld([]string{"k1", "k2"}, true, false)
+	})
 }
 
 // The browser may have a login cookie that nobody knows for longer than its session
