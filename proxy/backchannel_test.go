@@ -237,6 +237,7 @@ func TestBrowsersThatMustLogInCannotHideTheirPrompt(t *testing.T) {
 	for _, row := range []struct{ query, body, want string }{ // want: in the query that goes up; empty: refused
 		{"client_id=spa&scope=openid&prompt=login&prompt=select_account", "", "client_id=spa&scope=openid&prompt=login"},
 		{"client_id=spa&scope=openid&prompt=login&prompt=none", "", ""},
+		{"client_id=spa&scope=openid&prompt=login&prompt=consent", "", "client_id=spa&scope=openid&prompt=login+consent"},
 		{"client_id=spa&scope=openid&prompt[]=none", "", ""},
 		{"client_id=spa&scope=openid&a=b;prompt=none", "", ""},
 		{"Client_Id=spa&scope=openid", "", ""},

@@ -49,6 +49,8 @@ func TestClassify(t *testing.T) {
 			"/realms/x/token;%2f..%2fpage", "/realms/x/token%3b%252f..%252fpage", "/realms/x/token;/page", "/realms/x/token;%5c..%5c..",
 			// "?" that stays in its segment, so that ".." takes it away.
 			"/realms/x/page%3F/../token", "/realms/x/page%00/../token", "/realms/x/page%23%2f..%2ftoken", "/realms/x/page%253F/%2e%2e/token",
+			// Decoded once only before ";…" is cut.
+			"/realms/x/a%3B%252Fb/%2e%2e/token",
 			"http://h/realms/x/token", "http://h//realms/x/%74oken",
 		}},
 		// One endpoint to this upstream, another to that one.

@@ -37,6 +37,17 @@ func TestDeadLoginCookiesInEverySpelling(t *testing.T) {
 	}
 }
 
+// What some upstreams only would read as a login cookie may be dead, but is nobody's login.
+func TestLoginCookiesBehindACommaAreNobodysLogin(t *testing.T) {
+	l := loginCookies{names: []string{"idp"}}
+	for cookie, want := range map[string]int{"idp=v": 1, `idp="v"`: 1, "a=1,idp=v": 0, "a=1; b=2, idp=v": 0} {
+		found := l.in(http.Header{"Cookie": {cookie}})
+		if got := hashes(found); len(found) != 1 || len(got) != want {
+			t.Errorf("%q: %d found, %d of a login, want 1 and %d", cookie, len(found), len(got), want)
+		}
+	}
+}
+
 // percent and octal escape the first byte, as Node's and Python's readers undo it.
 func percent(s string) string { return fmt.Sprintf("%%%02x%s", s[0], s[1:]) }
 func octal(s string) string   { return fmt.Sprintf(`\%03o%s`, s[0], s[1:]) }
