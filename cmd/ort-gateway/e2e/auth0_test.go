@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/chromedp/cdproto/target"
 	"github.com/chromedp/chromedp"
@@ -68,21 +69,42 @@ func TestAuth0SPASDKPopup(t *testing.T) {
 	}
 }
 
-// popup logs in by a popup, which asks for a password where form is set.
+// popup logs in by a popup, which asks for a password where form is set. That one the app opens itself, as the SDK lets
+// it, so that chromedp watches an empty page: it must not attach to one that is just being loaded (it would read the
+// page's nodes while it still notes them).
 func (tb *tab) popup(t *testing.T, form bool) string {
 	t.Helper()
-	opened := chromedp.WaitNewTarget(tb.ctx, func(i *target.Info) bool { return i.URL != "" })
-	state := `document.getElementById('state').textContent`
-	if _, err := call[bool](tb, `(`+state+` = 'waiting', spa.popup().then((user) => { `+state+` = user }, (err) => { `+state+` = 'failed: ' + err }), true)`); err != nil {
-		t.Fatal(err)
-	}
+	popup := "undefined"
+	var inside *tab
 	if form {
-		ctx, cancel := chromedp.NewContext(tb.ctx, chromedp.WithTargetID(<-opened))
-		defer cancel()
-		popup := &tab{t: t, ctx: ctx}
-		popup.fillIn("alice")
+		popup = "window.popup"
+		inside = tb.opened(t, `(`+popup+` = window.open('about:blank', 'popup', 'width=400,height=600'), true)`)
+	}
+	state := `document.getElementById('state').textContent`
+	must[bool](tb, `(`+state+` = 'waiting', spa.popup(`+popup+`).then((user) => { `+state+` = user }, (err) => { `+state+` = 'failed: ' + err }), true)`)
+	if form {
+		inside.fillIn("alice")
 	}
 	return tb.await("the popup's answer", func(_, state string) bool { return state != "waiting" })
+}
+
+// opened is the tab that an expression opens.
+func (tb *tab) opened(t *testing.T, expression string) *tab {
+	t.Helper()
+	found := chromedp.WaitNewTarget(tb.ctx, func(*target.Info) bool { return true })
+	must[bool](tb, expression)
+	var id target.ID
+	select {
+	case id = <-found:
+	case <-time.After(pageTimeout):
+		t.Fatal("no tab was opened")
+	}
+	ctx, cancel := chromedp.NewContext(tb.ctx, chromedp.WithTargetID(id))
+	t.Cleanup(cancel)
+	if err := chromedp.Do(ctx); err != nil {
+		t.Fatalf("watching the tab that was opened: %v", err)
+	}
+	return &tab{t: t, ctx: ctx}
 }
 
 // A hidden frame renews without refresh tokens where the provider's cookie comes with it.

@@ -38,8 +38,8 @@ spa.start(async (config) => {
     }
     return undefined; // in memory it is the worker's alone
   };
-  spa.popup = async () => {
-    await client.loginWithPopup();
+  spa.popup = async (popup) => {
+    await client.loginWithPopup({}, { popup });
     return (await client.getUser())?.sub;
   };
   // Without refresh tokens the SDK renews by a hidden frame.
