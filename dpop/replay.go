@@ -38,6 +38,14 @@ type ReplayCache interface {
 	Remember(ctx context.Context, generation uint64, key [32]byte, until time.Time) (ReplayResult, error)
 }
 
+// Follower is a ReplayCache whose generations others begin too. A nonce that fits none known here may be of the newest
+// one, handed out by a replica that heard of it earlier: it is looked at again after Follow.
+type Follower interface {
+	// Follow asks which generation is in force, unless that was asked a moment ago. Generation then returns it; where
+	// nobody answers in time it stays.
+	Follow(ctx context.Context)
+}
+
 const (
 	defaultReplayLimit = 1_000_000
 	replayShards       = 32

@@ -3,12 +3,15 @@ package dpop
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"pgregory.net/rapid"
+
+	"github.com/ort-gateway/ort-gateway/dpop/dpoptest"
 )
 
 type clock struct{ at atomic.Int64 }
@@ -205,14 +208,14 @@ func TestKeptAsLongAsAccepted(t *testing.T) {
 		}
 		p.nonce = v.Nonce()
 		var a acceptance
-		if !v.inTime(&p, &a, Request{}, c.now()) {
+		if !v.inTime(t.Context(), &p, &a, Request{}, c.now()) {
 			t.Fatalf("iat %v from now: %v", offset, p.refused)
 		}
 		if _, err := v.remember(context.Background(), &p, a); err != nil {
 			t.Fatal(err)
 		}
 		later := kept.until.Add(1 + time.Duration(rapid.Int64Range(0, int64(time.Hour)).Draw(t, "later")))
-		if v.inTime(&p, &a, Request{}, later) {
+		if v.inTime(t.Context(), &p, &a, Request{}, later) {
 			t.Errorf("kept until %v, but accepted at %v", kept.until, later)
 		}
 	})
@@ -245,7 +248,7 @@ func TestNothingIsAcceptedTwice(t *testing.T) {
 		// The signature plays no part here: the proof comes as it is after it.
 		accept := func(p proof) {
 			var a acceptance
-			if !v.inTime(&p, &a, Request{}, c.now()) {
+			if !v.inTime(t.Context(), &p, &a, Request{}, c.now()) {
 				return
 			}
 			if _, err := v.remember(context.Background(), &p, a); err == nil {
@@ -302,7 +305,7 @@ func TestFreshProofsAreAccepted(t *testing.T) {
 			for try := range 2 { // the second time with the nonce of the refusal
 				var a acceptance
 				p.nonce = v.Nonce()
-				if !v.inTime(&p, &a, Request{}, c.now()) {
+				if !v.inTime(t.Context(), &p, &a, Request{}, c.now()) {
 					t.Fatalf("refused: %v", p.refused)
 				}
 				_, err := v.remember(context.Background(), &p, a)
@@ -334,5 +337,53 @@ func TestUnknownGeneration(t *testing.T) {
 	}
 	if _, err := v.Verify(t.Context(), Request{Proofs: []string{"x"}, Method: "POST", URL: "https://as.example/token"}); !errors.Is(err, ErrUnavailable) {
 		t.Errorf("got error %v, want %v", err, ErrUnavailable)
+	}
+}
+
+// followed is a replay memory whose generation another replica has ended.
+type followed struct {
+	*MemoryReplay
+	asked int
+}
+
+func (f *followed) Follow(context.Context) {
+	f.asked++
+	f.generation.Store(8)
+}
+
+// A nonce of a generation that began elsewhere is good at once; one of nobody's is not, nor one of the generation before.
+func TestNonceOfAGenerationThatBeganElsewhere(t *testing.T) {
+	now := time.Unix(3000, 0)
+	nonces := NewNonces(NoncesConfig{Keys: testKeys, Now: func() time.Time { return now }})
+	for name, tt := range map[string]struct {
+		nonce string
+		asked int
+		want  Reason
+	}{
+		"of the newest":         {nonces.issue(8, now), 1, ""},
+		"of what is known":      {nonces.issue(7, now), 0, ""},
+		"of one over":           {nonces.issue(6, now), 0, ReasonStaleNonce},
+		"of one not begun":      {nonces.issue(9, now), 1, ReasonWrongNonce},
+		"of no generation":      {strings.Repeat("A", 32), 1, ReasonWrongNonce},
+		"none":                  {"", 0, ReasonNoNonce},
+		"of another's keys":     {NewNonces(NoncesConfig{}).issue(8, now), 1, ReasonWrongNonce},
+		"of two windows before": {nonces.issue(7, now.Add(-time.Hour)), 0, ReasonStaleNonce},
+	} {
+		t.Run(name, func(t *testing.T) {
+			replay := &followed{MemoryReplay: NewMemoryReplay(0, func() time.Time { return now }, true)}
+			replay.generation.Store(7)
+			v, err := New(Config{Replay: replay, Nonces: nonces})
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, err = v.Verify(t.Context(), Request{Method: "POST", URL: testURL, Proofs: []string{testKey.Proof("POST", testURL, dpoptest.Nonce(tt.nonce))}})
+			var refused *Error
+			if errors.As(err, &refused); (err == nil) != (tt.want == "") || err != nil && (refused == nil || refused.Reason != tt.want) {
+				t.Errorf("got %v, want %q", err, tt.want)
+			}
+			if replay.asked != tt.asked {
+				t.Errorf("asked %d times", replay.asked)
+			}
+		})
 	}
 }

@@ -158,7 +158,7 @@ func (v *Verifier) Verify(ctx context.Context, r Request) (*Proof, error) {
 	case !p.hasMethod(r.Method): // (8)
 	case !p.hasURI(r.URL): // (9)
 	case !p.hasAccessToken(r.AccessToken): // (12) ath
-	case !v.inTime(&p, &a, r, now): // (10), (11)
+	case !v.inTime(ctx, &p, &a, r, now): // (10), (11)
 	case !p.hasSignature(): // (6)
 	case !v.observe(&p, now):
 	case !p.hasThumbprint(r.Thumbprint): // (12) key
@@ -228,17 +228,15 @@ type acceptance struct {
 
 // inTime holds the proof against the clock: by its nonce where we issue them,
 // else by iat.
-func (v *Verifier) inTime(p *proof, a *acceptance, r Request, now time.Time) bool {
+func (v *Verifier) inTime(ctx context.Context, p *proof, a *acceptance, r Request, now time.Time) bool {
 	if v.c.Nonces == nil || r.IgnoreNonce {
 		return v.issuedInTime(p, a, now)
 	}
 	a.nonces = true
-	a.generation = v.c.Replay.Generation()
 	if p.nonce == "" {
 		return p.askNonce(ReasonNoNonce, "DPoP proof must carry the nonce of the DPoP-Nonce header")
 	}
-	var why Reason
-	switch a.until, why = v.c.Nonces.check(p.nonce, a.generation, now); why {
+	switch why := v.checkNonce(ctx, p.nonce, a, now); why {
 	case "":
 		return true
 	case ReasonStaleNonce:
@@ -246,6 +244,22 @@ func (v *Verifier) inTime(p *proof, a *acceptance, r Request, now time.Time) boo
 	default:
 		return p.askNonce(why, "nonce of the DPoP proof is not from here, use the one of the DPoP-Nonce header")
 	}
+}
+
+// checkNonce finds the nonce's generation and end, or the reason why it is not good.
+func (v *Verifier) checkNonce(ctx context.Context, nonce string, a *acceptance, now time.Time) (why Reason) {
+	a.generation = v.c.Replay.Generation()
+	a.until, why = v.c.Nonces.check(nonce, a.generation, now)
+	follower, others := v.c.Replay.(Follower)
+	if why != ReasonWrongNonce || !others {
+		return why
+	}
+	follower.Follow(ctx)
+	if newest := v.c.Replay.Generation(); newest != a.generation {
+		a.generation = newest
+		a.until, why = v.c.Nonces.check(nonce, newest, now)
+	}
+	return why
 }
 
 func (v *Verifier) issuedInTime(p *proof, a *acceptance, now time.Time) bool {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -13,10 +14,11 @@ import (
 
 const (
 	replayMost  = 1_000_000
-	replaySlack = 33 * time.Second // replicas' clocks differ by less than 30 s
-	replayEarly = 3 * time.Second  // so long before its end a bucket is taken out
-	replayWidth = 10 * time.Second // entries that end in it end together
-	replayLife  = 24 * time.Hour   // of the generation, which is renewed all the time
+	replaySlack = 33 * time.Second      // replicas' clocks differ by less than 30 s
+	replayEarly = 3 * time.Second       // so long before its end a bucket is taken out
+	replayWidth = 10 * time.Second      // entries that end in it end together
+	followEvery = 10 * time.Millisecond // strangers' nonces make us ask
+	replayLife  = 24 * time.Hour        // of the generation, which is renewed all the time
 )
 
 // ReplayConfig says what a Replay is for.
@@ -40,9 +42,15 @@ type Replay struct {
 
 	generation atomic.Uint64 // 0: not known yet; the first one is the time of its making, in ms
 	count      atomic.Int64
+
+	following sync.Mutex
+	followed  time.Time // when the last Follow ended
 }
 
-var _ dpop.ReplayCache = (*Replay)(nil)
+var (
+	_ dpop.ReplayCache = (*Replay)(nil)
+	_ dpop.Follower    = (*Replay)(nil)
+)
 
 // Replay is the store's memory of proofs. There is one.
 func (s *Store) Replay(c ReplayConfig) *Replay {
@@ -129,6 +137,21 @@ func (r *Replay) learn(v any) (generation uint64) {
 func (r *Replay) forgot(generation uint64, until time.Time) bool {
 	began := time.UnixMilli(int64(generation)).Truncate(time.Second).Add(time.Second)
 	return !r.c.Generations && until.Add(-r.c.Lifetime).Before(began)
+}
+
+// Follow implements dpop.Follower. All who came while it was asked share the answer.
+func (r *Replay) Follow(ctx context.Context) {
+	if !r.c.Generations {
+		return
+	}
+	came := time.Now()
+	r.following.Lock()
+	defer r.following.Unlock()
+	if came.Sub(r.followed) < followEvery {
+		return
+	}
+	r.follow(context.WithoutCancel(ctx))
+	r.followed = time.Now()
 }
 
 // follow asks for the generation and the count. A server that is not the one of

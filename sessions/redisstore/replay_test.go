@@ -1,6 +1,7 @@
 package redisstore
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"sync"
@@ -59,6 +60,30 @@ func TestReplaysAreSharedByReplicas(t *testing.T) {
 	all.Wait()
 	if fresh.Load() != 1 {
 		t.Errorf("one proof was taken %d times", fresh.Load())
+	}
+}
+
+// TestANonceFromAnotherReplicaIsAskedAbout: a replica that has not heard of a new generation learns it at once, and does
+// not ask each time that a stranger makes it.
+func TestANonceFromAnotherReplicaIsAskedAbout(t *testing.T) {
+	url := sharedServer(t).url()
+	a := closing(t, openAt(t, url, Config{}, t.Name())).Replay(ReplayConfig{Generations: true})
+	b := closing(t, openAt(t, url, Config{}, t.Name())).Replay(ReplayConfig{Generations: true})
+	b.generation.Store(1)
+	b.Follow(t.Context())
+	if a.Generation() != b.Generation() {
+		t.Fatalf("generations %d and %d", a.Generation(), b.Generation())
+	}
+	b.followed = time.Now().Add(time.Minute)
+	b.generation.Store(1)
+	if b.Follow(t.Context()); b.generation.Load() != 1 {
+		t.Error("it was asked again within a moment")
+	}
+	b.followed = time.Now().Add(-followEvery)
+	gone, leave := context.WithCancel(t.Context())
+	leave()
+	if b.Follow(gone); b.Generation() != a.Generation() {
+		t.Error("one who left kept the others from the answer")
 	}
 }
 
