@@ -8,6 +8,7 @@ import (
 	"os"
 	"sync"
 	"testing"
+	"time"
 )
 
 // Missing ends a test whose part is not on this machine: the test is skipped, but fails where CI is set, for there everything
@@ -18,6 +19,15 @@ func Missing(t testing.TB, format string, args ...any) {
 		t.Fatalf(format, args...)
 	}
 	t.Skipf(format, args...)
+}
+
+// Time ends a test that needs longer than go test's time limit leaves, which would fail all tests of its package: the test is
+// skipped as by Missing. What it needs is as long as it and the tests after it take on two cores.
+func Time(t *testing.T, needs time.Duration) {
+	t.Helper()
+	if limit, limited := t.Deadline(); limited && time.Until(limit) < needs {
+		Missing(t, "needs %v of go test's time limit, which leaves %v: run it alone, or all tests with -timeout 30m", needs, time.Until(limit).Round(time.Second))
+	}
 }
 
 // FreeAddress is a loopback address that nothing listens on, outside of the range from which the system takes ports for outgoing

@@ -11,6 +11,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/ort-gateway/ort-gateway/cmd/proctest"
 )
 
 // matrixStack is one identity provider, a gateway before it, and apps on each SDK.
@@ -40,6 +42,7 @@ var matrixUpstreams = []struct {
 // TestMatrix ends sessions in every way that the contract knows, before every identity provider, with apps on every SDK in
 // a real browser, and holds README's table to what ran. UPDATE=1 writes it.
 func TestMatrix(t *testing.T) {
+	proctest.Time(t, 8*time.Minute)
 	chromiumProgram(t)
 	nodeProgram(t)
 	table := &matrixTable{cells: map[string]string{}}

@@ -19,6 +19,7 @@ import (
 // CPU for an exchange than one alone (what they hear of each other is in it), three shares of CPU give so many times more. And
 // Redis, which is one for all, must not be the end of it: 2.5 times what one gateway does with a core leaves Redis' own core room.
 func TestThreeGatewaysDoTheWorkOfThree(t *testing.T) {
+	proctest.Time(t, 8*time.Minute)
 	const clients, tries = 12, 4
 	exchanges := 600
 	if testing.Short() || raceFlag != "" {
